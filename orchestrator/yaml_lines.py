@@ -1,0 +1,179 @@
+"""YAML as plain values that remember the line they stood on.
+
+PyYAML keeps the last of two equal keys, reads `12:30` as 750 and `010` as 8, and forgets where a
+value came from. A grid decides what a cluster computes for a day, so here a duplicate key is a
+problem, numbers are what they look like, and every value knows its line.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import GridError, GridProblem
+
+MAX_BYTES = 2_000_000
+"""Larger files are refused: a grid of a million evaluations is a few lines of products."""
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands: keys of mappings and positions in lists, from the root down."""
+
+
+@dataclass
+class LocatedYaml:
+    """The value of a YAML file, the place of each of its parts, and what was wrong with it."""
+
+    name: str
+    value: Any
+    places: dict[KeyPath, str] = field(default_factory=dict)
+    """`FILE:LINE` of every key and list item; the root is the empty path."""
+    problems: list[GridProblem] = field(default_factory=list)
+
+    def place(self, path: KeyPath) -> str:
+        """Return `FILE:LINE` of the value at `path`, or of the nearest part that holds it."""
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, self.name)
+
+    def report(self, path: KeyPath, message: str) -> None:
+        """Note a problem of the value at `path`, once."""
+        key = next((part for part in reversed(path) if isinstance(part, str)), "")
+        problem = GridProblem(self.place(path), key, message)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def read_yaml(path: Path) -> LocatedYaml:
+    """Read a YAML file; raises `GridError` where it is not one mapping of plain values."""
+    return parse_yaml(_read_text(path), str(path))
+
+
+def parse_yaml(text: str, name: str) -> LocatedYaml:
+    """Parse YAML text that is called `name` in messages; raises `GridError`."""
+    loader = _PlainLoader(text) if _is_text(text, name) else None
+    try:
+        root = loader.get_single_node() if loader else None
+        if root is None:
+            raise _error(name, 1, "the file is empty; a grid needs the keys sweep and grids")
+        found = LocatedYaml(name, None)
+        found.value = _convert(root, (), found)
+    except yaml.YAMLError as error:
+        raise _syntax_error(name, error) from error
+    except RecursionError as error:
+        raise _error(name, 1, "the values are nested too deeply for a grid") from error
+    return found
+
+
+def parse_value(text: str) -> Any:
+    """Parse one YAML value, as `--set key=value` gives it; raises `ValueError`."""
+    try:
+        node = _PlainLoader(text).get_single_node()
+        found = LocatedYaml("", None)
+        value = None if node is None else _convert(node, (), found)
+    except (yaml.YAMLError, RecursionError, GridError) as error:
+        raise ValueError(f"{text!r} is not a YAML value") from error
+    if found.problems:
+        raise ValueError(found.problems[0].message)
+    return value
+
+
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str", "int", "float", "bool", "null")
+}
+_CONSTRUCTOR = yaml.constructor.SafeConstructor()
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without surprises: no dates, no base-60 or octal numbers."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag.split(":")[-1] in ("bool", "null")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def _read_text(path: Path) -> str:
+    if path.is_dir():
+        raise _error(str(path), None, "is a directory; name a YAML file in it")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _error(str(path), None, f"cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise _error(str(path), None, f"is larger than {MAX_BYTES:,} bytes; is it a grid?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"not UTF-8 text (byte 0x{content[error.start]:02x}); save the grid as UTF-8 YAML"
+        raise _error(str(path), line, message) from error
+
+
+def _is_text(text: str, name: str) -> bool:
+    strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if strange is None:
+        return True
+    line = text.count("\n", 0, strange.start()) + 1
+    message = f"a control character ({strange.group()!r}); a grid is a text file in YAML"
+    raise _error(name, line, message)
+
+
+def _convert(node: yaml.Node, path: KeyPath, found: LocatedYaml) -> Any:
+    """Return the plain value of a node, noting its place and its problems in `found`."""
+    line = node.start_mark.line + 1
+    found.places.setdefault(path, f"{found.name}:{line}")
+    if len(found.places) > MAX_BYTES:  # aliases of aliases grow exponentially
+        raise _error(found.name, line, "the aliases expand to too many values")
+    if node.tag not in _PLAIN_TAGS:
+        found.report(path, f"the tag {node.tag!r} is not allowed; write a plain value")
+        return None
+    if isinstance(node, yaml.MappingNode):
+        return _convert_mapping(node, path, found)
+    if isinstance(node, yaml.SequenceNode):
+        return [_convert(item, (*path, i), found) for i, item in enumerate(node.value)]
+    return _CONSTRUCTOR.construct_object(node)
+
+
+def _convert_mapping(node: yaml.MappingNode, path: KeyPath, found: LocatedYaml) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+        place = f"{found.name}:{key_node.start_mark.line + 1}"
+        if key in values:
+            first = found.places[(*path, key)]
+            problem = f"given twice (first at {first}); keep one of the two"
+            found.problems.append(GridProblem(place, key, problem))
+            continue
+        found.places[(*path, key)] = place
+        values[key] = _convert(value_node, (*path, key), found)
+    return values
+
+
+def _syntax_error(name: str, error: yaml.YAMLError) -> GridError:
+    mark = getattr(error, "problem_mark", None)
+    line = None if mark is None else mark.line + 1
+    problem = str(getattr(error, "problem", None) or error)
+    if "'\\t'" in problem:
+        message = "a tab; YAML is indented with spaces"
+    elif "expected a single document" in str(error):
+        message = "a second document (---); a grid file holds one"
+    else:
+        message = f"not valid YAML here or just above: {problem}"
+    return _error(name, line, message)
+
+
+def _error(name: str, line: int | None, message: str) -> GridError:
+    place = name if line is None else f"{name}:{line}"
+    return GridError([GridProblem(place, "", message)])
