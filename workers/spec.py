@@ -273,6 +273,13 @@ def _wrong_numbers(spec: EvalSpec) -> Iterator[tuple[str, str]]:
         value = getattr(spec, name)
         if value is not None and value < minimum:
             yield name, f"must be at least {minimum}, got {value}"
+    if spec.dataset == "random" and spec.max_tokens is None:
+        yield "max_tokens", "must be given for dataset random (how many token ids to draw)"
     cached = spec.window_size + (spec.n_sink if spec.method != "window" else 0)
     if spec.method != "dense" and cached == 0:
         yield "window_size", "the budget (n_sink + window_size) must be at least 1, got 0"
+    elif spec.method == "recompute" and spec.recompute_stride > cached + 1:
+        yield (
+            "recompute_stride",
+            f"must be at most {cached + 1} (the tokens of one window), got {spec.recompute_stride}",
+        )

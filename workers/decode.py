@@ -1,0 +1,180 @@
+"""Decode timing: the last scored positions of a document, one token at a time.
+
+Every method and budget is timed on the same queries, teacher-forced, after the same number of
+untimed warm-up steps, several times over. The state before them comes from the parallel pass.
+Loading, tokenisation and the parallel pass are outside every timing.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.attention import run, using
+from workers.loading import LoadedModel
+from workers.metering import (
+    Timing,
+    peak_memory_bytes,
+    reset_peak_memory,
+    timed_once,
+    timed_steps,
+)
+from workers.quality import CHUNK, state_before
+from workers.ring import RingPass
+from workers.spec import EvalSpec
+from workers.visibility import DENSE, Visibility
+from workers.windows import WindowPass
+
+
+class Stepper(Protocol):
+    """Runs the queries of a span one by one; `reset` goes back to the first."""
+
+    def step(self) -> None:
+        """Run the next query."""
+
+    def reset(self) -> None:
+        """Go back to the first query of the span."""
+
+
+class RingStepper:
+    """`streaming` and `dense`: one token through the ring buffers."""
+
+    def __init__(self, loaded: LoadedModel, ids: Tensor, span: range, ring: RingPass) -> None:
+        self._model, self._ring = loaded.model, ring
+        self._ids = ids[span.start : span.stop]
+        self.logits: Tensor | None = None
+        """Of the last query, [vocab]."""
+
+    def step(self) -> None:
+        """Run the next token."""
+        with torch.inference_mode(), using(self._ring):
+            self._ring.begin()
+            token = self._ids.index_select(0, self._ring.step)
+            self.logits = run(self._model, token[None])[0, 0]
+            self._ring.end()
+
+    def reset(self) -> None:
+        """Restore the buffers."""
+        self._ring.reset()
+
+
+class WindowStepper:
+    """`recompute`: a fresh forward over the whole window for every token."""
+
+    def __init__(self, loaded: LoadedModel, ids: Tensor, span: range, budget: int) -> None:
+        self._loaded, self._ids, self._span, self._budget = loaded, ids, span, budget
+        self._query = span.start
+        self._pass = self._window_pass()
+        self.logits: Tensor | None = None
+
+    def step(self) -> None:
+        """Recompute the window of the next query."""
+        first = max(0, self._query - self._budget)
+        window = self._ids[first : self._query + 1]
+        if len(window) != self._pass.length:  # only before the budget is full
+            self._pass = self._window_pass()
+        with torch.inference_mode(), using(self._pass):
+            self.logits = run(self._loaded.model, window[None], keep=1)[0, 0]
+        self._query += 1
+
+    def reset(self) -> None:
+        """Go back to the first query."""
+        self._query = self._span.start
+
+    def _window_pass(self) -> WindowPass:
+        length = min(self._query, self._budget) + 1
+        return WindowPass(self._loaded.rotary, length, self._ids.device)
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """Which queries are run: `warmup` untimed ones, then `timed`."""
+
+    first: int
+    warmup: int
+    timed: int
+
+    @property
+    def span(self) -> range:
+        """All queries that are run."""
+        return range(self.first, self.first + self.warmup + self.timed)
+
+
+def plan_decode(n_tokens: int, spec: EvalSpec) -> DecodePlan | None:
+    """Choose the last queries of a document of `n_tokens`; None if it is too short."""
+    first = n_tokens - 1 - spec.decode_tokens - spec.warmup_tokens
+    return None if first < 0 else DecodePlan(first, spec.warmup_tokens, spec.decode_tokens)
+
+
+def decode_latency(
+    loaded: LoadedModel, ids: Tensor, spec: EvalSpec, chunk: int = CHUNK
+) -> dict[str, Any]:
+    """Time the decode of one document and return the latency columns of its row."""
+    plan = plan_decode(len(ids), spec)
+    if plan is None:
+        needed = spec.decode_tokens + spec.warmup_tokens + 1
+        return {"latency_note": f"longest document has {len(ids)} tokens, {needed} are needed"}
+    stepper, prefill_ms = _stepper(loaded, ids.to(loaded.device), spec, plan, chunk)
+    reset_peak_memory(loaded.device)
+    first_token_ms = timed_once(stepper.step, loaded.device)
+    timings = [_one_repeat(stepper, plan, loaded.device) for _ in range(spec.repeats)]
+    budget = spec.budget
+    return {
+        "prefill_ms": prefill_ms,
+        "first_token_ms": first_token_ms,
+        "peak_memory_bytes": peak_memory_bytes(loaded.device),
+        "latency_full_budget": None if budget is None else plan.first + plan.warmup >= budget,
+        **summary(timings, plan.timed),
+    }
+
+
+def summary(timings: list[Timing], n_steps: int) -> dict[str, float]:
+    """Return step latencies over all repeats, and the run time's median, minimum and maximum."""
+    steps = np.concatenate([timing.steps_ms for timing in timings])
+    totals = [timing.total_ms for timing in timings]
+    runtime_ms = float(np.median(totals))
+    return {
+        "latency_ms_mean": float(steps.mean()),
+        "latency_ms_p50": float(np.percentile(steps, 50)),
+        "latency_ms_p90": float(np.percentile(steps, 90)),
+        "latency_ms_p99": float(np.percentile(steps, 99)),
+        "runtime_ms": runtime_ms,
+        "runtime_ms_min": min(totals),
+        "runtime_ms_max": max(totals),
+        "tokens_per_second": n_steps / runtime_ms * 1e3,
+    }
+
+
+def _one_repeat(stepper: Stepper, plan: DecodePlan, device: torch.device) -> Timing:
+    stepper.reset()
+    for _ in range(plan.warmup):
+        stepper.step()
+    return timed_steps(stepper.step, plan.timed, device)
+
+
+def _stepper(
+    loaded: LoadedModel, ids: Tensor, spec: EvalSpec, plan: DecodePlan, chunk: int
+) -> tuple[Stepper, float | None]:
+    """Return the method's stepper and how long the state before it took (null: none needed)."""
+    if spec.method == "recompute":
+        assert spec.budget is not None
+        return WindowStepper(loaded, ids, plan.span, spec.budget), None
+    visibility = visibility_of(spec)
+    ring: list[RingPass] = []
+
+    def prefill() -> None:
+        prefix = ids[: plan.first]
+        state = state_before(loaded.model, loaded.rotary, prefix, visibility, chunk)
+        ring.append(RingPass(loaded.rotary, visibility, state, plan.span, loaded.device))
+
+    prefill_ms = timed_once(prefill, loaded.device)
+    return RingStepper(loaded, ids, plan.span, ring[0]), prefill_ms if plan.first else None
+
+
+def visibility_of(spec: EvalSpec) -> Visibility:
+    """Return which keys the queries of a normalised `streaming` or `dense` spec see."""
+    if spec.method == "dense":
+        return DENSE
+    return Visibility(spec.n_sink, spec.window_size)

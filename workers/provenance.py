@@ -1,0 +1,69 @@
+"""Where a row comes from: machine, device, versions; a value that is unknown is null."""
+
+import importlib.metadata
+import os
+import platform
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def device_columns(device: torch.device) -> dict[str, Any]:
+    """Return the columns that name the device an evaluation ran on."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        uuid = str(getattr(properties, "uuid", "")) or None
+        return {
+            "device_name": properties.name,
+            "device_uuid": uuid,
+            "device_shared": _shared(uuid),
+            "num_threads": torch.get_num_threads(),
+        }
+    return {"device_name": cpu_name(), "num_threads": torch.get_num_threads()}
+
+
+def software_columns() -> dict[str, Any]:
+    """Return versions and the identity of this process."""
+    return {
+        "hostname": socket.gethostname(),
+        "pid": os.getpid(),
+        "torch_version": torch.__version__,
+        "transformers_version": _version("transformers"),
+        "ray_version": _version("ray"),
+        "python_version": platform.python_version(),
+        "cuda_version": torch.version.cuda,
+    }
+
+
+def cpu_name() -> str:
+    """Return the processor's marketing name, or its architecture where there is none."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _shared(uuid: str | None) -> bool | None:
+    """Tell whether another process computes on this GPU; None where NVML cannot be asked."""
+    try:
+        import pynvml  # optional: comes with the NVIDIA tools, not with us
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{str(uuid).removeprefix('GPU-')}")
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        return any(process.pid != os.getpid() for process in processes)
+    except pynvml.NVMLError:
+        return None

@@ -1,0 +1,128 @@
+"""Per-token negative log-likelihood of one document, under each method.
+
+Logits are turned into float32 log-probabilities chunk by chunk and never kept. The size of a
+chunk is a matter of memory and speed; it cannot change a result (`tests/test_quality.py`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from workers.attention import run, using
+from workers.chunked import ChunkedPass, LayerState
+from workers.errors import NumericalError
+from workers.rotary import Rotary
+from workers.visibility import Visibility, recompute_windows
+from workers.windows import WindowPass
+
+CHUNK = 256
+"""Queries per chunk that a CPU is fastest with; a device may prefer more."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """NLL of the queries start … start + len(nll) - 1: float32 [n], nats, on the CPU."""
+
+    start: int
+    nll: Tensor
+
+
+def stream_nll(
+    model: PreTrainedModel, rotary: Rotary, ids: Tensor, visibility: Visibility, chunk: int = CHUNK
+) -> Iterator[Scored]:
+    """Score all T - 1 queries of token ids [T] under `streaming` or `dense`, chunk by chunk."""
+    queries, targets = ids[:-1], ids[1:]
+    attention = ChunkedPass(rotary, visibility)
+    for start in range(0, len(queries), chunk):
+        part = queries[start : start + chunk]
+        attention.begin(len(part), ids.device)
+        with torch.inference_mode(), using(attention):
+            logits = run(model, part[None])[0]
+            yield _scored(start, logits, targets[start : start + chunk])
+
+
+def state_before(
+    model: PreTrainedModel,
+    rotary: Rotary,
+    ids: Tensor,
+    visibility: Visibility,
+    chunk: int = CHUNK,
+) -> dict[int, LayerState]:
+    """Return the carried keys and values, per layer, after all of token ids [n]."""
+    attention = ChunkedPass(rotary, visibility)
+    for start in range(0, len(ids), chunk):
+        part = ids[start : start + chunk]
+        attention.begin(len(part), ids.device)
+        with torch.inference_mode(), using(attention):
+            run(model, part[None], keep=1)
+    return attention.layers
+
+
+def recompute_nll(
+    model: PreTrainedModel,
+    rotary: Rotary,
+    ids: Tensor,
+    budget: int,
+    *,
+    stride: int = 1,
+    batch_tokens: int = 4096,
+    span: range | None = None,
+) -> Iterator[Scored]:
+    """Score the queries of token ids [T] with a fresh forward over each window.
+
+    Windows of equal length are batched up to `batch_tokens` tokens. `span` restricts the work to
+    the windows whose first scored query lies in it. The cost is about (B + 1) / stride
+    token-forwards per query.
+    """
+    windows = recompute_windows(len(ids) - 1, budget, stride)
+    if span is not None:
+        windows = [window for window in windows if window[2] in span]
+    for group in _equal_shapes(windows, batch_tokens):
+        first, end, scored = group[0]
+        attention = WindowPass(rotary, end - first, ids.device)
+        rows = torch.stack([ids[begin:stop] for begin, stop, _ in group])
+        targets = torch.stack([ids[query + 1 : stop + 1] for _, stop, query in group])
+        with torch.inference_mode(), using(attention):
+            logits = run(model, rows, keep=end - scored)
+            yield _scored(scored, logits.flatten(0, 1), targets.flatten())
+
+
+def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return -log softmax(logits)[target] in float32: [n, vocab], int64 [n] -> [n], nats."""
+    return functional.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def _scored(start: int, logits: Tensor, targets: Tensor) -> Scored:
+    nll = token_nll(logits, targets).cpu()
+    if not torch.isfinite(nll).all():
+        first = start + int((~torch.isfinite(nll)).nonzero()[0])
+        raise NumericalError(
+            f"the loss of token {first + 1} is {nll[first - start].item()}; the model's weights or "
+            "its logits in this dtype hold NaN or infinity (try dtype float32 or bfloat16)"
+        )
+    return Scored(start, nll)
+
+
+_Window = tuple[int, int, int]
+
+
+def _equal_shapes(windows: list[_Window], batch_tokens: int) -> Iterator[list[_Window]]:
+    """Group consecutive windows of one shape (tokens, scored tokens) into batches."""
+    group: list[_Window] = []
+    for window in windows:
+        fits = (len(group) + 1) * (window[1] - window[0]) <= batch_tokens
+        if group and not (fits and _shape(window) == _shape(group[0])):
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
+
+
+def _shape(window: _Window) -> tuple[int, int]:
+    first, end, scored = window
+    return end - first, end - scored
