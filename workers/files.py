@@ -1,0 +1,68 @@
+"""Reading bytes from where a user may keep a file: a local path, or an object store's URI.
+
+Everything is streamed, because a text or a weight file may not fit into memory. Failures are
+plain `OSError`; the caller knows what the file was for and says it.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+_STREAM_BYTES = 1 << 20
+
+_hashes: dict[tuple[str, int, int], str] = {}
+"""sha256 by (location, size, modification time): a grid names one file in many evaluations."""
+
+
+def is_uri(location: str) -> bool:
+    """Tell `s3://bucket/text.txt` from a local path."""
+    return "://" in location
+
+
+def absolute(location: str) -> str:
+    """Return a local path in full, symbolic links kept; a URI as it is."""
+    return location if is_uri(location) else str(Path(location).expanduser().absolute())
+
+
+def open_binary(location: str) -> IO[bytes]:
+    """Open a file for reading, seekable. Raises `OSError`, for a folder too."""
+    if not is_uri(location):
+        return Path(location).expanduser().open("rb")
+    filesystem, path = _from_uri(location)
+    if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
+        raise FileNotFoundError(f"no such object: {location}")
+    file: Any = filesystem.open_input_file(path)  # a raw stream in all but its declared type
+    return io.BufferedReader(file)
+
+
+def size_and_time(location: str) -> tuple[int, int]:
+    """Return (bytes, modification time in ns); a changed file gives another pair."""
+    if not is_uri(location):
+        status = Path(location).expanduser().stat()
+        return status.st_size, status.st_mtime_ns
+    filesystem, path = _from_uri(location)
+    info = filesystem.get_file_info(path)
+    return info.size or 0, info.mtime_ns or 0
+
+
+def sha256(location: str) -> str:
+    """Return the hex digest of a file's bytes, read once per process and version of the file."""
+    key = (absolute(location), *size_and_time(location))
+    if key not in _hashes:
+        digest = hashlib.sha256()
+        with open_binary(location) as file:
+            while block := file.read(_STREAM_BYTES):
+                digest.update(block)
+        _hashes[key] = digest.hexdigest()
+    return _hashes[key]
+
+
+def _from_uri(location: str) -> tuple[pafs.FileSystem, str]:
+    try:
+        return pafs.FileSystem.from_uri(location)
+    except pa.ArrowInvalid as error:  # an unknown scheme, or a URI that cannot be parsed
+        raise OSError(f"{location}: {error}") from error
