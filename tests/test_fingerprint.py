@@ -170,6 +170,17 @@ def test_a_given_revision_that_is_not_that_of_the_folder_is_refused(tmp_path: Pa
         resolve(replace(resolved, model_revision=COMMIT))
 
 
+def test_a_random_model_is_identified_by_its_configuration() -> None:
+    models = ("random:pythia-70m", "random:pythia-2.8b", "random:pythia-70m")
+    first, other, again = (resolve(folder_spec(model)) for model in models)
+    assert first == again
+    assert first.model_revision != other.model_revision
+    with pytest.raises(ModelLoadError, match="known presets: .*pythia-70m"):
+        resolve(folder_spec("random:pythia-7m"))
+    with pytest.raises(ModelLoadError, match="model_revision"):
+        resolve(replace(first, model_revision=COMMIT))
+
+
 def test_a_commit_is_taken_as_it_is() -> None:
     assert resolve(spec()).model_revision == COMMIT
 

@@ -8,6 +8,7 @@ commit. A revision that the user (or an earlier expansion) gave is checked again
 
 import functools
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from workers import files, hub
 from workers.corpora import read_documents
 from workers.corpora_hub import HUB_CORPORA
 from workers.errors import CorpusError, ModelLoadError
+from workers.presets import preset_config
 from workers.spec import (
     FILE_PREFIX,
     RANDOM_MODEL_PREFIX,
@@ -74,9 +76,8 @@ def _absolute_dataset(dataset: str) -> str:
 
 def _model_revision(spec: EvalSpec) -> str | None:
     given = spec.model_revision
-    found: str | None
     if spec.model.startswith(RANDOM_MODEL_PREFIX):
-        found = None
+        found = _preset_hash(spec.model.removeprefix(RANDOM_MODEL_PREFIX))
     elif spec.model == "demo":
         found = _folder_hash(DEMO_FOLDER, with_code=False)
     elif is_local_model(spec.model):
@@ -138,6 +139,11 @@ def _folder_hash(folder: Path, *, with_code: bool) -> str:
     except OSError as error:
         raise ModelLoadError(f"{folder}: cannot be read: {error}") from error
     return digest.hexdigest()
+
+
+def _preset_hash(preset: str) -> str:
+    """Return the sha256 of a preset's configuration; its weights follow from `spec.seed`."""
+    return hashlib.sha256(json.dumps(preset_config(preset), sort_keys=True).encode()).hexdigest()
 
 
 def _model_files(folder: Path, *, with_code: bool) -> set[Path]:
