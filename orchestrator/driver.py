@@ -1,0 +1,240 @@
+"""Run a sweep: hand evaluations to evaluators, own their attempts, commit what they find.
+
+One loop, one thread. It fills free evaluators, waits for updates, decides about failures, and
+commits in groups. Whatever ends it, everything that was finished is in the store.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import attempts
+from orchestrator.executor import Executor, Happened, Lost, Returned, Update, model_key
+from orchestrator.failed_row import failed_row
+from orchestrator.git_state import git_state
+from orchestrator.grid import PlannedEvaluation, Sweep
+from orchestrator.group_commit import GroupCommit
+from orchestrator.interrupts import Interrupts
+from orchestrator.progress import Listener
+from orchestrator.remaining import find_remaining
+from orchestrator.store import Store
+from orchestrator.summary import Summary
+from orchestrator.tally import Tally, spec_label
+from orchestrator.workload import Workload, rank
+from workers.events import Assignment, Event, PartDone, Progress
+
+TICK = 0.25
+"""Seconds after which the loop looks around even if nothing has happened."""
+PATIENCE = 3.0
+"""Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
+DISPLAY_INTERVAL = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """How to run a sweep."""
+
+    max_attempts: int = 3
+    """Attempts per evaluation that may fail through its own doing."""
+    fail_fast: bool = False
+    """Stop at the first evaluation that is given up."""
+    skip_failed: bool = False
+    """Leave evaluations alone that failed in an earlier launch."""
+    remeasure: bool = False
+    """Run also what is done."""
+    limit: int | None = None
+    """Run at most so many evaluations."""
+
+
+def run_sweep(
+    sweep: Sweep, store: Store, executor: Executor, options: LaunchOptions, listener: Listener
+) -> Summary:
+    """Run what is left of a sweep and return what became of it.
+
+    A first Ctrl-C (or SIGTERM) ends it cleanly, with everything finished committed; a second one
+    raises `KeyboardInterrupt`. Raises `StoreError` as soon as results cannot be stored.
+    """
+    with Interrupts() as interrupts:
+        try:
+            return _Driver(sweep, store, executor, options, listener).run(interrupts)
+        finally:
+            executor.close()
+
+
+class _Driver:
+    def __init__(
+        self,
+        sweep: Sweep,
+        store: Store,
+        executor: Executor,
+        options: LaunchOptions,
+        listener: Listener,
+    ) -> None:
+        self.sweep, self.options = sweep, options
+        self.executor, self.listener = executor, listener
+        remaining = find_remaining(
+            sweep,
+            store,
+            skip_failed=options.skip_failed,
+            remeasure=options.remeasure,
+            limit=options.limit,
+        )
+        self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
+        self.places = {sweep.evaluations[i].spec.run_id: i for i in remaining.todo}
+        self.parts = store.parts(self.places)
+        self.workload = Workload()
+        for run_id in self.places:
+            self._enqueue(run_id)
+        self.histories: dict[str, attempts.History] = {}
+        self.commits = GroupCommit(store)
+        self.provenance = git_state()
+        self.stopping = False
+        self._display_at = 0.0
+
+    def run(self, interrupts: Interrupts) -> Summary:
+        """Loop until nothing is left, or until told to stop."""
+        while not (interrupts.requested or self.stopping) and self._work_left():
+            self.executor.scale(len(self.workload) + len(self.tally.running))
+            self._fill()
+            self._handle(self.executor.wait(self._timeout()))
+            self.commits.commit_if_due()
+            self._show("running")
+        if self.tally.running:
+            self._wind_down()
+        self.commits.commit()
+        summary = self.tally.summary(
+            interrupted=interrupts.requested, notes=tuple(self.executor.notes)
+        )
+        self._show("ended")
+        return summary
+
+    def _work_left(self) -> bool:
+        return bool(self.tally.running) or len(self.workload) > 0
+
+    def _wind_down(self) -> None:
+        """Give evaluations under way a moment to report; start nothing more."""
+        self.stopping = True
+        self.commits.commit()
+        self.executor.cancel()
+        deadline = time.monotonic() + PATIENCE
+        while self.executor.busy() and (left := deadline - time.monotonic()) > 0:
+            self._handle(self.executor.wait(min(left, TICK)))
+            self.commits.commit_if_due()
+            self._show("stopping")
+
+    def _timeout(self) -> float:
+        """Return how long to wait for updates at most."""
+        moments = [TICK]
+        if (commit := self.commits.seconds_left()) is not None:
+            moments.append(commit)
+        if (ready := self.workload.next_ready()) is not None:
+            moments.append(max(0.0, ready - time.monotonic()))
+        return min(moments)
+
+    def _fill(self) -> None:
+        """Hand evaluations to every free evaluator."""
+        now = time.monotonic()
+        for slot in self.executor.free():
+            run_ids = self.workload.take(slot.model, slot.capacity, now)
+            if not run_ids:
+                return
+            self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
+
+    def _assignment(self, run_id: str) -> Assignment:
+        planned = self._planned(run_id)
+        history = self.histories.get(run_id)
+        self.tally.start(run_id, planned.spec)
+        return Assignment(
+            spec=planned.spec,
+            sweep=self.sweep.name,
+            attempt=1 + (history.attempts if history else 0),
+            chunk_limit=history.chunk_limit if history else None,
+            parts=tuple(self.parts.get(run_id, ())),
+            provenance=self.provenance,
+        )
+
+    def _handle(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            if isinstance(update, Happened):
+                self._happened(update.run_id, update.event)
+            elif isinstance(update, Returned):
+                for run_id in update.run_ids:
+                    self.tally.stop(run_id)
+                    self._enqueue(run_id)
+            else:
+                self._lost(update)
+
+    def _happened(self, run_id: str, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.tally.progress(run_id, event)
+        elif isinstance(event, PartDone):
+            self.parts.setdefault(run_id, []).append(dict(event.row))
+            self.commits.add_part(event.row)
+        else:
+            self._ended(run_id, dict(event.row))
+
+    def _lost(self, lost: Lost) -> None:
+        for run_id in lost.run_ids:
+            history = self.histories.get(run_id)
+            attempt = 1 + (history.attempts if history else 0)
+            spec = self._planned(run_id).spec
+            self._ended(run_id, failed_row(spec, self.sweep.name, attempt, lost))
+
+    def _ended(self, run_id: str, row: dict[str, Any]) -> None:
+        """An attempt is over: commit its row, and decide what follows."""
+        if row["status"] == "failed" and row.get("error_kind") is None:
+            row["error_kind"] = attempts.classify(row.get("error_type"), row.get("error_message"))
+        self.tally.stop(run_id)
+        self.tally.attempt(row)
+        self.commits.add_trial(row)
+        self.listener.row(row)
+        if row["status"] == "ok":
+            self.commits.drop_parts(run_id)
+            self.parts.pop(run_id, None)
+            self.histories.pop(run_id, None)
+        else:
+            self._failed(run_id, row)
+
+    def _failed(self, run_id: str, row: Mapping[str, Any]) -> None:
+        history = self.histories.setdefault(run_id, attempts.History())
+        history.attempts += 1
+        retry = attempts.after_failure(history, row["error_kind"], row, self.options.max_attempts)
+        if retry is not None:
+            self._enqueue(run_id, delay=retry.delay)
+            return
+        spec = self._planned(run_id).spec
+        self.tally.give_up(run_id, spec_label(spec), row)
+        self.stopping = self.stopping or self.options.fail_fast
+        if row["error_kind"] == attempts.MODEL_LOAD:
+            self._fail_model(model_key(spec), row)
+
+    def _fail_model(self, model: str, row: Mapping[str, Any]) -> None:
+        """Fail what waits for a model that cannot be loaded, without trying one by one."""
+        for run_id in self.workload.discard_model(model):
+            spec = self._planned(run_id).spec
+            message = f"not run, because the model does not load: {row.get('error_message')}"
+            lost = Lost((run_id,), attempts.MODEL_LOAD, message)
+            failed = failed_row(spec, self.sweep.name, 1, lost)
+            self.tally.attempt(failed)
+            self.commits.add_trial(failed)
+            self.tally.give_up(run_id, spec_label(spec), failed)
+
+    def _enqueue(self, run_id: str, *, delay: float = 0.0) -> None:
+        planned, place = self._planned(run_id), self.places[run_id]
+        order = rank(planned.spec, planned.priority, place)
+        if delay:
+            ready_at = time.monotonic() + delay
+            self.workload.add_later(run_id, model_key(planned.spec), order, ready_at)
+        else:
+            self.workload.add(run_id, model_key(planned.spec), order)
+
+    def _planned(self, run_id: str) -> PlannedEvaluation:
+        return self.sweep.evaluations[self.places[run_id]]
+
+    def _show(self, state: str) -> None:
+        now = time.monotonic()
+        if now >= self._display_at or state == "ended":
+            self._display_at = now + DISPLAY_INTERVAL
+            evaluators = self.executor.busy()
+            self.listener.update(self.tally.snapshot(len(self.workload), evaluators, state))

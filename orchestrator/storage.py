@@ -1,0 +1,218 @@
+"""Where the store's files lie: whole files only, on a disk or behind an object store.
+
+A file appears complete or not at all. On a disk that takes a temporary name with a leading `_`
+(readers ignore those; a `.tmp` suffix they would read), fsync, rename, and fsync of the folder.
+On an object store a write is one PUT of a complete object. Nothing is modified in place, with
+one exception: `replace`, for the small heartbeat files that only their own driver writes.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+import pyarrow.fs
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from orchestrator.errors import StoreError, UsageError
+
+REMOTE_SCHEMES = ("s3://", "gs://", "gcs://")
+"""Store URIs that pyarrow opens; everything else is a path."""
+
+ATTEMPTS = 5
+"""How often an object store is asked before its error is believed."""
+
+_Result = TypeVar("_Result")
+
+
+class Storage(Protocol):
+    """Folders of whole files. Names are relative to the root; every failure is an `OSError`."""
+
+    uri: str
+    local_root: Path | None
+    """The root as a path; None where the files are not on this machine's file systems."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the file names in a folder, sorted; none if there is no such folder."""
+
+    def open(self, folder: str, name: str) -> pa.NativeFile:
+        """Open a file for reading; `FileNotFoundError` once it has vanished."""
+
+    def write(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
+        """Make a file appear, complete and durable."""
+
+    def replace(self, folder: str, name: str, data: bytes) -> None:
+        """Make a file appear, or take the place of an older one; not synced to the disk."""
+
+    def delete(self, folder: str, name: str) -> None:
+        """Remove a file; fine if it is gone already."""
+
+
+def open_storage(uri: str | os.PathLike[str]) -> Storage:
+    """Open a store root: a path, `file://PATH`, `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`.
+
+    Nothing is created before the first write. Raises `UsageError` for a root that cannot be one.
+    """
+    text = os.fspath(uri)
+    if text.startswith(REMOTE_SCHEMES):
+        return ObjectStorage(text)
+    if "://" in text and not text.startswith("file://"):
+        raise UsageError(f"--store {text}: must be a path, s3://… or gs://…")
+    root = Path(text.removeprefix("file://")).expanduser().absolute()
+    for part in (root, *root.parents):
+        if part.exists() and not part.is_dir():
+            raise UsageError(f"--store {text}: {part} is a file; a store is a folder")
+    return LocalStorage(root)
+
+
+class LocalStorage:
+    """Files under a folder of a local or shared file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.uri = str(root)
+        self.local_root: Path | None = root
+        self._root = root
+        self._started: set[str] = set()
+
+    def names(self, folder: str) -> list[str]:
+        """Return the file names in a folder, sorted; none if there is no such folder."""
+        try:
+            with os.scandir(self._root / folder) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file())
+        except FileNotFoundError:
+            return []
+
+    def open(self, folder: str, name: str) -> pa.NativeFile:
+        """Open a file for reading; `FileNotFoundError` once it has vanished."""
+        return pa.memory_map(str(self._root / folder / name))
+
+    def write(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
+        """Make a file appear, complete and durable."""
+        self._put(folder, name, data, durable=True)
+
+    def replace(self, folder: str, name: str, data: bytes) -> None:
+        """Make a file appear, or take the place of an older one; not synced to the disk."""
+        self._put(folder, name, data, durable=False)
+
+    def delete(self, folder: str, name: str) -> None:
+        """Remove a file; fine if it is gone already."""
+        (self._root / folder / name).unlink(missing_ok=True)
+
+    def _put(self, folder: str, name: str, data: bytes | pa.Buffer, *, durable: bool) -> None:
+        directory = self._root / folder
+        if not directory.is_dir():
+            self._create(folder)
+        temporary = directory / f"_{name}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(directory / name)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        self._started.add(folder)
+        if durable:
+            _sync_folder(directory)
+
+    def _create(self, folder: str) -> None:
+        # A folder that held files and is gone was removed under the sweep: creating it again
+        # would hide that everything measured so far is lost.
+        directory = self._root / folder
+        if folder in self._started:
+            raise FileNotFoundError(f"{directory} was removed while in use")
+        directory.mkdir(parents=True, exist_ok=True)
+        _sync_folder(directory.parent)
+
+
+class ObjectStorage:
+    """Objects under a prefix of a bucket, through `pyarrow.fs`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.local_root: Path | None = None
+        try:
+            self._files, self._prefix = _open_filesystem(self.uri)
+        except (pa.ArrowInvalid, OSError, ValueError) as error:
+            raise StoreError(f"--store {uri}: cannot be opened: {error}") from error
+
+    def names(self, folder: str) -> list[str]:
+        """Return the object names under a folder, sorted."""
+        base = f"{self._prefix}/{folder}"
+        selector = pyarrow.fs.FileSelector(base, allow_not_found=True)
+        infos = _patiently(lambda: self._files.get_file_info(selector))
+        return sorted(info.base_name for info in infos if info.is_file)
+
+    def open(self, folder: str, name: str) -> pa.NativeFile:
+        """Open an object for reading; `FileNotFoundError` once it has vanished."""
+        path = f"{self._prefix}/{folder}/{name}"
+        return _patiently(lambda: self._files.open_input_file(path))
+
+    def write(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
+        """Put one complete object; repeated on errors, which is safe for a key of one's own."""
+        _patiently(lambda: self._put(folder, name, data))
+
+    def replace(self, folder: str, name: str, data: bytes) -> None:
+        """Put an object in the place of an older one."""
+        self._put(folder, name, data)
+
+    def delete(self, folder: str, name: str) -> None:
+        """Remove an object; fine if it is gone already."""
+        try:
+            self._files.delete_file(f"{self._prefix}/{folder}/{name}")
+        except FileNotFoundError:
+            return
+
+    def _put(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
+        stream = self._files.open_output_stream(f"{self._prefix}/{folder}/{name}")
+        stream.write(data)
+        stream.close()
+
+
+def _open_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    files, prefix = pyarrow.fs.FileSystem.from_uri(uri)
+    if isinstance(files, pyarrow.fs.S3FileSystem):
+        files = _single_put(files)
+    return files, prefix
+
+
+def _single_put(files: pyarrow.fs.S3FileSystem) -> pyarrow.fs.S3FileSystem:
+    """Reopen S3 so that a small object is one PutObject, and nothing waits forever.
+
+    By default even a small object is a multipart upload: three requests in place of one.
+    """
+    parts: Any = files.__reduce__()  # pyarrow's own way of copying one
+    rebuild, (settings,) = parts
+    wanted = {"allow_delayed_open": True, "connect_timeout": 10.0, "request_timeout": 60.0}
+    known = {name: value for name, value in wanted.items() if name in settings}
+    reopened: pyarrow.fs.S3FileSystem = rebuild(settings | known)
+    return reopened
+
+
+def _patiently(action: Callable[[], _Result]) -> _Result:
+    """Repeat an action on an object store: a dropped connection is ordinary, a refusal is not."""
+    retrying = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential_jitter(initial=0.1, max=5),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    return retrying(action)
+
+
+def _may_pass(error: BaseException) -> bool:
+    hopeless = (FileNotFoundError, PermissionError)
+    refused = "ACCESS_DENIED" in str(error) or "NO_SUCH_BUCKET" in str(error)
+    return isinstance(error, OSError) and not isinstance(error, hopeless) and not refused
+
+
+def _sync_folder(directory: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
