@@ -175,7 +175,7 @@ def test_a_random_model_is_identified_by_its_configuration() -> None:
     first, other, again = (resolve(folder_spec(model)) for model in models)
     assert first == again
     assert first.model_revision != other.model_revision
-    with pytest.raises(ModelLoadError, match="known presets: .*pythia-70m"):
+    with pytest.raises(ModelLoadError, match=r"known presets: .*pythia-70m"):
         resolve(folder_spec("random:pythia-7m"))
     with pytest.raises(ModelLoadError, match="model_revision"):
         resolve(replace(first, model_revision=COMMIT))
