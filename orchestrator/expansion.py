@@ -189,7 +189,7 @@ def _wrong_measure(value: Any) -> str | None:
 
 def _spec_problem(name: str, value: Any) -> str | None:
     # The rest of this spec is right, and `dense` has no budget that could be 0.
-    rest = {"model": "demo", "dataset": "random", "method": "dense"}
+    rest = {"model": "demo", "dataset": "pydoc", "method": "dense"}
     try:
         EvalSpec(**{**rest, name: value})
     except SpecError as error:

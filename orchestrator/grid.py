@@ -66,7 +66,7 @@ def build_grid(
     grid: Mapping[str, Any], *, overrides: Sequence[str] = (), confirm_large: bool = False
 ) -> Sweep:
     """Expand a grid given as a mapping of the same shape as a grid file."""
-    return _expand(LocatedYaml("grid", dict(grid)), overrides, confirm_large)
+    return _expand(LocatedYaml("grid", _plain(grid)), overrides, confirm_large)
 
 
 def builtin_grids() -> list[str]:
@@ -75,6 +75,15 @@ def builtin_grids() -> list[str]:
     return sorted(
         item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")
     )
+
+
+def _plain(value: Any) -> Any:
+    """Copy what code gives as a grid into what YAML would give."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _read(source: str) -> LocatedYaml:

@@ -103,7 +103,7 @@ def _message(kind: str, loc: tuple[str | int, ...], item: Any) -> str:
         return unknown_key(str(loc[-1]), inside.model_fields)
     if kind == "missing":
         return "is required"
-    if loc[-1] == "gpus" and kind == "less_than_equal":
+    if loc[-1:] == ("gpus",) and kind == "less_than_equal":
         given = describe(item["input"])
         return f"must be 0 or 1: more than one GPU per evaluation is refused for now, got {given}"
     allowed = _ALLOWED.get(kind, item["msg"]).format(**item.get("ctx", {}))

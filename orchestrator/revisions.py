@@ -57,8 +57,8 @@ class Revisions:
 
 def _look_up(names: _Key, fields: Mapping[str, Any]) -> dict[str, Any] | LookupFailedError:
     try:
-        # The method plays no part in a revision; `dense` accepts every budget.
-        spec = resolve(EvalSpec(**fields, method="dense"))
+        # Neither plays a part in a revision: `dense` accepts every budget, random text any length.
+        spec = resolve(EvalSpec(**fields, method="dense", max_tokens=2))
     except SinkSweepError as error:
         return LookupFailedError(names[0], str(error))
     return {name: getattr(spec, name) for name in names}

@@ -16,6 +16,8 @@ from orchestrator.errors import GridError, GridProblem
 
 MAX_BYTES = 2_000_000
 """Larger files are refused: a grid of a million evaluations is a few lines of products."""
+MAX_VALUES = 500_000
+"""More values than this are aliases of aliases, which grow exponentially."""
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys of mappings and positions in lists, from the root down."""
@@ -134,7 +136,7 @@ def _convert(node: yaml.Node, path: KeyPath, found: LocatedYaml) -> Any:
     """Return the plain value of a node, noting its place and its problems in `found`."""
     line = node.start_mark.line + 1
     found.places.setdefault(path, f"{found.name}:{line}")
-    if len(found.places) > MAX_BYTES:  # aliases of aliases grow exponentially
+    if len(found.places) > MAX_VALUES:
         raise _error(found.name, line, "the aliases expand to too many values")
     if node.tag not in _PLAIN_TAGS:
         found.report(path, f"the tag {node.tag!r} is not allowed; write a plain value")

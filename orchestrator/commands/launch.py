@@ -1,0 +1,125 @@
+"""`sweep launch`: run what is missing of a grid."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.options import (
+    echo_json,
+    grid_options,
+    json_option,
+    read_grid,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.progress import Listener
+    from orchestrator.summary import Summary
+
+FAILURES_SHOWN = 20
+"""Failures that the summary names; `sweep status` has them all."""
+
+
+@click.command()
+@grid_options
+@store_option
+@click.option("--local", is_flag=True, help="Start Ray on this machine only.")
+@click.option("--address", metavar="ADDR", help="Use this Ray cluster, for example auto.")
+@click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
+@click.option("--limit", type=click.IntRange(min=1), help="Run at most this many evaluations.")
+@click.option(
+    "--max-attempts",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Attempts per evaluation.",
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failed evaluation.")
+@click.option(
+    "--retry-failed/--skip-failed",
+    default=True,
+    show_default=True,
+    help="Run evaluations again that failed in an earlier launch.",
+)
+@click.option("--remeasure", is_flag=True, help="Run evaluations again that are done.")
+@click.option(
+    "--notify",
+    metavar="URL",
+    help="POST one JSON message at the first failure, else at the end.",
+)
+@json_option
+@click.pass_context
+def launch(ctx: click.Context, store_uri: str, as_json: bool, **options: Any) -> None:
+    """Run every evaluation of a grid that is not in the store yet.
+
+    Rows are committed as they arrive; the same command continues an interrupted launch. Without
+    --local, --address or --inline the cluster in RAY_ADDRESS is used, or a running one, else
+    this machine. File paths in a grid are relative to the working directory.
+    """
+    grid = read_grid(options)
+
+    from orchestrator.driver import LaunchOptions  # pyarrow: after a wrong grid has been told
+    from orchestrator.launching import Where, launch_sweep
+    from orchestrator.store import Store
+
+    where = Where(**{name: options.pop(name) for name in ("local", "address", "inline")})
+    store = Store(store_uri)
+    with _listener(options.pop("notify")) as listener:
+        skip_failed = not options.pop("retry_failed")
+        how = LaunchOptions(skip_failed=skip_failed, **options)
+        summary = launch_sweep(grid, store, where, how, listener)
+    if as_json:
+        echo_json({**asdict(summary), "store": store_uri, "exit_code": summary.exit_code})
+    else:
+        click.echo(describe(summary, store_uri))
+    ctx.exit(summary.exit_code)
+
+
+@contextmanager
+def _listener(notify_url: str | None) -> Iterator["Listener"]:
+    """Yield the display, posting to a URL if there is one, and put both away at the end."""
+    from orchestrator.notify import Notifier
+    from orchestrator.progress import progress_for
+
+    with ExitStack() as stack:
+        if notify_url is None:
+            yield stack.enter_context(closing(progress_for()))
+        else:
+            Notifier.check(notify_url)
+            display = stack.enter_context(closing(progress_for()))
+            yield stack.enter_context(closing(Notifier(notify_url, display)))
+
+
+def describe(summary: "Summary", store_uri: str) -> str:
+    """Return the end of a launch as lines of text."""
+    from orchestrator.progress import duration
+
+    counts = {
+        "done before": summary.done_before,
+        "done by other drivers": summary.done_elsewhere,
+        "failed": summary.failed,
+        "skipped": summary.skipped,
+        "not run": summary.not_run,
+    }
+    told = ", ".join([f"{summary.ok} run now", *(f"{n} {what}" for what, n in counts.items() if n)])
+    lines = [
+        f"{summary.sweep}: {summary.done} of {summary.total} evaluations are in {store_uri} "
+        f"({told}) after {duration(summary.seconds)}"
+    ]
+    lines += [f"  {note}" for note in summary.notes]
+    lines += [
+        f"  failed: {failure.label}: {failure.kind}: {failure.message}"
+        for failure in summary.failures[:FAILURES_SHOWN]
+    ]
+    if summary.failed > FAILURES_SHOWN:
+        lines.append(
+            f"  and {summary.failed - FAILURES_SHOWN} more: sweep status --store {store_uri}"
+        )
+    if summary.interrupted:
+        lines.append("  interrupted: the same command continues from here")
+    elif summary.done:
+        lines.append(f"  figures: analysis plot --store {store_uri}")
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""What the commands share: options that mean the same everywhere, and how errors are told.
+
+Nothing here imports torch, ray, pyarrow or pandas, so `sweep --help` answers at once.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    GridError,
+    OrchestratorError,
+)
+from workers.errors import SinkSweepError, SpecError
+
+if TYPE_CHECKING:
+    from orchestrator.grid import Sweep
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class SweepGroup(click.Group):
+    """A group that turns errors a user can act on into lines on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except SinkSweepError as error:
+            # The places of a grid's problems stay at the start of their lines, as editors want it.
+            click.echo(error if isinstance(error, GridError) else f"Error: {error}", err=True)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+def exit_code(error: SinkSweepError) -> int:
+    """Return what the process ends with after an error."""
+    if isinstance(error, OrchestratorError):
+        return error.exit_code
+    return EXIT_USAGE if isinstance(error, SpecError) else EXIT_FAILED
+
+
+def grid_options(command: _Command) -> _Command:
+    """`--grid`, `--set` and `--yes`: which evaluations."""
+    for option in reversed(
+        (
+            click.option(
+                "--grid",
+                required=True,
+                metavar="FILE|NAME",
+                help="A grid file, or the name of a built-in grid such as quickstart.",
+            ),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Change the grid: a field for every evaluation, resources.gpus, sweep. "
+                "Repeatable.",
+            ),
+            click.option("--yes", is_flag=True, help="Accept a grid of more than a million."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def read_grid(options: dict[str, Any]) -> "Sweep":
+    """Take the values of `grid_options` out of a command's options and expand the grid."""
+    from orchestrator.grid import load_grid  # pydantic and hashing: not for --help
+
+    overrides, confirmed = options.pop("overrides"), options.pop("yes")
+    return load_grid(options.pop("grid"), overrides=overrides, confirm_large=confirmed)
+
+
+def store_option(command: _Command) -> _Command:
+    """`--store`: where the rows are."""
+    return click.option(
+        "--store",
+        "store_uri",
+        default="results",
+        show_default=True,
+        metavar="URI",
+        help="The result store: a path, s3://BUCKET/PATH or gs://BUCKET/PATH.",
+    )(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """`--json`: for programs."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on standard output."
+    )(command)
+
+
+def echo_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object; dates and paths as text."""
+    click.echo(json.dumps(value, indent=2, default=str, allow_nan=False))
