@@ -51,8 +51,7 @@ FAILURES_SHOWN = 20
     help="POST one JSON message at the first failure, else at the end.",
 )
 @json_option
-@click.pass_context
-def launch(ctx: click.Context, store_uri: str, as_json: bool, **options: Any) -> None:
+def launch(store_uri: str, as_json: bool, **options: Any) -> None:
     """Run every evaluation of a grid that is not in the store yet.
 
     Rows are committed as they arrive; the same command continues an interrupted launch. Without
@@ -75,7 +74,7 @@ def launch(ctx: click.Context, store_uri: str, as_json: bool, **options: Any) ->
         echo_json({**asdict(summary), "store": store_uri, "exit_code": summary.exit_code})
     else:
         click.echo(describe(summary, store_uri))
-    ctx.exit(summary.exit_code)
+    click.get_current_context().exit(summary.exit_code)
 
 
 @contextmanager
