@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from workers.events import Finished
+
 INVALID = "invalid"
 """The spec, the text or the model's kind is wrong: never retried."""
 NUMERICAL = "numerical"
@@ -27,6 +29,8 @@ ERROR = "error"
 FREE_LOSSES: Mapping[str, int] = {WORKER_LOST: 10, NODE_LOST: 10}
 """How many losses of each kind an evaluation is forgiven before they count as attempts."""
 NEVER_RETRIED = frozenset({INVALID, NUMERICAL})
+REPLACING = frozenset({CUDA_OOM, DEVICE, HOST_OOM})
+"""Failures after which the evaluator is replaced."""
 FIRST_DELAY = 0.5
 """Seconds before the second attempt; doubled for each further one."""
 LONGEST_DELAY = 60.0
@@ -52,6 +56,17 @@ def classify(error_type: str | None, error_message: str | None) -> str:
     if name == "RuntimeError" and "CUDA" in text:
         return CUDA_OOM if "out of memory" in text else DEVICE
     return _BY_TYPE.get(name, ERROR)
+
+
+def usable_after(finished: Finished) -> bool:
+    """Tell whether the evaluator can be trusted with another evaluation.
+
+    After an error of the device or of memory its process is in an unknown state.
+    """
+    row = finished.row
+    if row["status"] == "ok" or not finished.evaluator_usable:
+        return finished.evaluator_usable
+    return classify(row.get("error_type"), row.get("error_message")) not in REPLACING
 
 
 @dataclass

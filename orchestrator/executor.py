@@ -28,7 +28,6 @@ class Happened:
 
     run_id: str
     event: Event
-    slot: str
 
 
 @dataclass(frozen=True)

@@ -5,33 +5,17 @@ wait for it. The thread is a daemon: an evaluation that does not come to a stop 
 keep the process alive.
 """
 
-import importlib
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from orchestrator.attempts import ERROR
-from orchestrator.executor import Happened, Lost, Returned, Slot, Update, model_key
-from workers.events import Assignment, Event, Finished
+from orchestrator.attempts import usable_after
+from orchestrator.executor import Happened, Returned, Slot, Update, model_key
+from workers.events import Assignment, Finished
+from workers.hosting import DEFAULT_EVALUATOR, EvaluatorHost
 
-DEFAULT_EVALUATOR = "workers.evaluate:Evaluator"
-"""Import path of the evaluator that measures."""
 _SLOT = "inline"
-
-
-class EvaluatorLike(Protocol):
-    """What computes an evaluation: `workers.evaluate.Evaluator`, or a test's own."""
-
-    def run(self, assignment: Assignment) -> Iterator[Event]:
-        """Yield progress and parts, then exactly one `Finished`."""
-
-
-def build_evaluator(path: str, options: Mapping[str, Any]) -> EvaluatorLike:
-    """Import `module:Class` and make an evaluator of it."""
-    module, _, name = path.partition(":")
-    factory = getattr(importlib.import_module(module), name)
-    return cast("EvaluatorLike", factory(**options))
 
 
 class InlineExecutor:
@@ -103,27 +87,26 @@ class InlineExecutor:
             self._current = None
         elif isinstance(item.event, Finished):
             self._current = None
-            self._model = self._model if item.event.evaluator_usable else None
+            self._model = self._model if usable_after(item.event) else None
         return item
 
     def _work(self) -> None:
         try:
-            evaluator = build_evaluator(self._path, self._options)
+            host = EvaluatorHost(self._path, self._options)
             while (assignment := self._inbox.get()) is not None:
-                if not self._evaluate(evaluator, assignment):
-                    evaluator = build_evaluator(self._path, self._options)
+                if not self._evaluate(host, assignment):
+                    host = EvaluatorHost(self._path, self._options)
         except BaseException as error:  # the main thread raises it
             self._outbox.put(error)
 
-    def _evaluate(self, evaluator: EvaluatorLike, assignment: Assignment) -> bool:
+    def _evaluate(self, host: EvaluatorHost, assignment: Assignment) -> bool:
         """Run one evaluation to its end; return whether the evaluator can run another."""
         run_id = assignment.spec.run_id
-        for event in evaluator.run(assignment):
-            self._outbox.put(Happened(run_id, event, _SLOT))
+        for event in host.events(assignment):
+            self._outbox.put(Happened(run_id, event))
             if isinstance(event, Finished):
-                return event.evaluator_usable
+                return usable_after(event)
             if self._cancelled.is_set():
                 self._outbox.put(Returned((run_id,)))
-                return True
-        self._outbox.put(Lost((run_id,), ERROR, "the evaluator ended without a result"))
+                break
         return True

@@ -4,6 +4,7 @@
     STORE/documents/part-<writer>-<seq>.parquet   finished parts of evaluations under way
     STORE/tokens/<run_id>.parquet                 per-token NLL, where asked for
     STORE/drivers/<writer>.json                   heartbeats of running drivers
+    STORE/logs/<run_id>-<attempt>-<id>.log        what an evaluation printed, if it did
 
 Files are immutable and carry their writer's name, so any number of drivers can share a store
 without a lock. Readers survive damaged files and name them in `Store.damaged`.
@@ -29,6 +30,7 @@ from workers.record import BLOCK_COLUMNS, DOCUMENTS, TRIALS
 TRIALS_FOLDER = "trials"
 DOCUMENTS_FOLDER = "documents"
 TOKENS_FOLDER = "tokens"
+LOGS_FOLDER = "logs"
 SCHEMAS: Mapping[str, pa.Schema] = {TRIALS_FOLDER: TRIALS, DOCUMENTS_FOLDER: DOCUMENTS}
 RESULT_KEY = ("run_id", "device_name", "num_threads", "torch_version")
 """A result is the latest `ok` row of each of these: one evaluation on one kind of machine."""
@@ -53,6 +55,12 @@ class Store:
         self.own_parts: dict[str, list[str]] = {name: [] for name in SCHEMAS}
         """Names of the parts that this writer has written and not yet compacted."""
         self._sequence = 0
+
+    @property
+    def log_folder(self) -> str | None:
+        """Where evaluators keep what evaluations print; None: a folder of their own machine."""
+        root = self.storage.local_root
+        return None if root is None else str(root / LOGS_FOLDER)
 
     def append_trials(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Commit rows of `record.TRIALS` as one file. Raises `StoreError` if that fails."""
