@@ -4,6 +4,8 @@ The command line and the Python API both come through here, so that a launch fro
 one from a terminal are the same thing.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +49,24 @@ def launch_sweep(
     sweep: Sweep, store: Store, where: Where, options: LaunchOptions, listener: Listener
 ) -> Summary:
     """Run what is left of a sweep. Raises `ResourcesError` before anything is started."""
-    return run_sweep(sweep, store, _executor(sweep, store, where), options, listener)
+    with _executor(sweep.resources, store, where) as executor:
+        return run_sweep(sweep, store, executor, options, listener)
 
 
-def _executor(sweep: Sweep, store: Store, where: Where) -> Executor:
+@contextmanager
+def _executor(resources: Resources, store: Store, where: Where) -> Iterator[Executor]:
     if where.inline:
-        return InlineExecutor(options=_inline_options(sweep.resources, store))
-    raise UsageError("only --inline yet")
+        yield InlineExecutor(options=_inline_options(resources, store))
+        return
+    try:
+        from orchestrator.cluster import connect  # only here: --inline needs no ray
+        from orchestrator.submit import RayExecutor
+    except ModuleNotFoundError as error:
+        message = f"{error.name} is not installed; install it, or run with --inline"
+        raise UsageError(message) from error
+    device = "cpu" if resources.gpus == 0 else "auto"
+    with connect(local=where.local, address=where.address) as cluster:
+        yield RayExecutor(cluster, resources, options={"device": device, "store_tokens": store.uri})
 
 
 def _inline_options(resources: Resources, store: Store) -> dict[str, Any]:
