@@ -1,0 +1,78 @@
+# Two commands do everything on a fresh machine with Python 3.10 or newer:
+#   make demo    install, run the quickstart sweep on this machine, draw its figures
+#   make test    install the test tools too, run the tests
+#
+# A CPU build of torch is a tenth of the download. Where pip would choose the CUDA build:
+#   make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+STORE ?= results
+TORCH_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+
+.PHONY: help install demo test lint format types check bench clean
+
+help:
+	@echo "make demo    install, run the quickstart sweep, draw its figures into $(STORE)/figures"
+	@echo "make test    install the test tools, run the tests"
+	@echo "make check   lint, format check, types and tests: what must pass before a commit"
+	@echo "make bench   measure the engine and the orchestrator on this machine"
+	@echo "make format  rewrite the code in the house format"
+	@echo "make clean   remove $(VENV) and the tools' caches; results are kept"
+
+# The stamps make a second run quick: pip is asked again only when the requirements change.
+$(VENV)/created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed; name one with: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+	  { echo "$(PYTHON) cannot create a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+# torch comes first and alone, so that a CPU build that pip was pointed to is kept.
+$(VENV)/torch: constraints.txt | $(VENV)/created
+	$(INSTALL) $(TORCH_FLAGS) torch
+	@touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt $(VENV)/torch
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) --editable ".[dev]"
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(INSTALL) --editable ".[bench]"
+	@touch $@
+
+install: $(VENV)/installed
+
+demo: $(VENV)/installed
+	$(BIN)/sweep launch --grid quickstart --local --store $(STORE)
+	$(BIN)/analysis plot --store $(STORE)
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint types test
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
