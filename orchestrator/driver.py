@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import attempts
+from orchestrator.backlog import Backlog
 from orchestrator.executor import Executor, Happened, Lost, Returned, Update, model_key
 from orchestrator.failed_row import failed_row
 from orchestrator.git_state import git_state
-from orchestrator.grid import PlannedEvaluation, Sweep
+from orchestrator.grid import Sweep
 from orchestrator.group_commit import GroupCommit
 from orchestrator.interrupts import Interrupts
-from orchestrator.progress import Listener
+from orchestrator.neighbours import Neighbours
+from orchestrator.presence import describe_snapshot
+from orchestrator.progress import Listener, Snapshot
 from orchestrator.remaining import find_remaining
 from orchestrator.store import Store
 from orchestrator.summary import Summary
 from orchestrator.tally import Tally, spec_label
-from orchestrator.workload import Workload, rank
 from workers.events import Assignment, Event, PartDone, Progress
 
 TICK = 0.25
@@ -81,11 +83,9 @@ class _Driver:
             limit=options.limit,
         )
         self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
-        self.places = {sweep.evaluations[i].spec.run_id: i for i in remaining.todo}
-        self.parts = store.parts(self.places)
-        self.workload = Workload()
-        for run_id in self.places:
-            self._enqueue(run_id)
+        self.backlog = Backlog(sweep.evaluations, remaining.todo)
+        self.neighbours = Neighbours(store, self.backlog, sweep, remaining.files)
+        self.parts = store.parts(self.backlog.places)
         self.histories: dict[str, attempts.History] = {}
         self.commits = GroupCommit(store)
         self.provenance = git_state()
@@ -94,8 +94,22 @@ class _Driver:
 
     def run(self, interrupts: Interrupts) -> Summary:
         """Loop until nothing is left, or until told to stop."""
+        if self._work_left():
+            try:
+                self._work(interrupts)
+            finally:
+                self.neighbours.end()
+        stopped = interrupts.requested or self.neighbours.cancelled
+        notes = tuple(self.executor.notes)
+        summary = self.tally.summary(interrupted=stopped, notes=notes)
+        self._show("ended")
+        return summary
+
+    def _work(self, interrupts: Interrupts) -> None:
         while not (interrupts.requested or self.stopping) and self._work_left():
-            self.executor.scale(len(self.workload) + len(self.tally.running))
+            if self.neighbours.is_due():
+                self._meet()
+            self.executor.scale(len(self.backlog) + len(self.tally.running))
             self._fill()
             self._handle(self.executor.wait(self._timeout()))
             self.commits.commit_if_due()
@@ -103,14 +117,9 @@ class _Driver:
         if self.tally.running:
             self._wind_down()
         self.commits.commit()
-        summary = self.tally.summary(
-            interrupted=interrupts.requested, notes=tuple(self.executor.notes)
-        )
-        self._show("ended")
-        return summary
 
     def _work_left(self) -> bool:
-        return bool(self.tally.running) or len(self.workload) > 0
+        return bool(self.tally.running) or len(self.backlog) > 0
 
     def _wind_down(self) -> None:
         """Give evaluations under way a moment to report; start nothing more."""
@@ -128,21 +137,41 @@ class _Driver:
         moments = [TICK]
         if (commit := self.commits.seconds_left()) is not None:
             moments.append(commit)
-        if (ready := self.workload.next_ready()) is not None:
-            moments.append(max(0.0, ready - time.monotonic()))
+        if (ready := self.backlog.next_ready()) is not None:
+            moments.append(max(0.01, ready - time.monotonic()))
         return min(moments)
+
+    def _meet(self) -> None:
+        """Exchange news with the other drivers on this store."""
+        done, given_up = self.neighbours.meet(self._describe)
+        self.tally.done_elsewhere += len(done)
+        for run_id in given_up:
+            row = {"error_kind": attempts.ERROR, "error_message": "given up by another driver"}
+            self.tally.give_up(run_id, spec_label(self.backlog.planned(run_id).spec), row)
+        if self.neighbours.cancelled:
+            self.listener.note("stopping: asked to by `sweep cancel`")
+            self.stopping = True
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            **describe_snapshot(self._snapshot("stopping" if self.stopping else "running")),
+            "in_flight": list(self.tally.running),
+            "given_up": [failure.run_id for failure in self.tally.failures],
+        }
 
     def _fill(self) -> None:
         """Hand evaluations to every free evaluator."""
-        now = time.monotonic()
+        if not self.neighbours.is_introduced():
+            return
         for slot in self.executor.free():
-            run_ids = self.workload.take(slot.model, slot.capacity, now)
+            run_ids = self.backlog.take(slot.model, slot.capacity)
+            run_ids = run_ids or self.neighbours.take(slot.capacity)
             if not run_ids:
                 return
             self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
 
     def _assignment(self, run_id: str) -> Assignment:
-        planned = self._planned(run_id)
+        planned = self.backlog.planned(run_id)
         history = self.histories.get(run_id)
         self.tally.start(run_id, planned.spec)
         return Assignment(
@@ -161,7 +190,7 @@ class _Driver:
             elif isinstance(update, Returned):
                 for run_id in update.run_ids:
                     self.tally.stop(run_id)
-                    self._enqueue(run_id)
+                    self.backlog.add(run_id)
             else:
                 self._lost(update)
 
@@ -178,7 +207,7 @@ class _Driver:
         for run_id in lost.run_ids:
             history = self.histories.get(run_id)
             attempt = 1 + (history.attempts if history else 0)
-            spec = self._planned(run_id).spec
+            spec = self.backlog.planned(run_id).spec
             self._ended(run_id, failed_row(spec, self.sweep.name, attempt, lost))
 
     def _ended(self, run_id: str, row: dict[str, Any]) -> None:
@@ -201,9 +230,9 @@ class _Driver:
         history.attempts += 1
         retry = attempts.after_failure(history, row["error_kind"], row, self.options.max_attempts)
         if retry is not None:
-            self._enqueue(run_id, delay=retry.delay)
+            self.backlog.add(run_id, delay=retry.delay)
             return
-        spec = self._planned(run_id).spec
+        spec = self.backlog.planned(run_id).spec
         self.tally.give_up(run_id, spec_label(spec), row)
         self.stopping = self.stopping or self.options.fail_fast
         if row["error_kind"] == attempts.MODEL_LOAD:
@@ -211,8 +240,8 @@ class _Driver:
 
     def _fail_model(self, model: str, row: Mapping[str, Any]) -> None:
         """Fail what waits for a model that cannot be loaded, without trying one by one."""
-        for run_id in self.workload.discard_model(model):
-            spec = self._planned(run_id).spec
+        for run_id in self.backlog.discard_model(model):
+            spec = self.backlog.planned(run_id).spec
             message = f"not run, because the model does not load: {row.get('error_message')}"
             lost = Lost((run_id,), attempts.MODEL_LOAD, message)
             failed = failed_row(spec, self.sweep.name, 1, lost)
@@ -220,21 +249,11 @@ class _Driver:
             self.commits.add_trial(failed)
             self.tally.give_up(run_id, spec_label(spec), failed)
 
-    def _enqueue(self, run_id: str, *, delay: float = 0.0) -> None:
-        planned, place = self._planned(run_id), self.places[run_id]
-        order = rank(planned.spec, planned.priority, place)
-        if delay:
-            ready_at = time.monotonic() + delay
-            self.workload.add_later(run_id, model_key(planned.spec), order, ready_at)
-        else:
-            self.workload.add(run_id, model_key(planned.spec), order)
-
-    def _planned(self, run_id: str) -> PlannedEvaluation:
-        return self.sweep.evaluations[self.places[run_id]]
-
     def _show(self, state: str) -> None:
         now = time.monotonic()
         if now >= self._display_at or state == "ended":
             self._display_at = now + DISPLAY_INTERVAL
-            evaluators = self.executor.busy()
-            self.listener.update(self.tally.snapshot(len(self.workload), evaluators, state))
+            self.listener.update(self._snapshot(state))
+
+    def _snapshot(self, state: str) -> Snapshot:
+        return self.tally.snapshot(len(self.backlog), self.executor.busy(), state)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.grid import PlannedEvaluation, Resources, Sweep
-from orchestrator.store import Store
+from orchestrator.store import TRIALS_FOLDER, Store
 
 STATE_COLUMNS = ("run_id", "status", "device_name")
 """What has to be read from the store to know what is done."""
@@ -27,6 +27,8 @@ class Remaining:
     done: tuple[int, ...]
     skipped: tuple[int, ...]
     """Failed before and not to be run again, or beyond `--limit`."""
+    files: frozenset[str] = frozenset()
+    """The files in `trials/` that this was read from."""
 
 
 def find_remaining(
@@ -38,7 +40,8 @@ def find_remaining(
     limit: int | None = None,
 ) -> Remaining:
     """Compare the sweep with the store. Raises `StoreError` if it cannot be read."""
-    trials = store.trials(STATE_COLUMNS)
+    reading = store.read(TRIALS_FOLDER, STATE_COLUMNS)
+    trials = reading.table
     run_ids = pa.array([item.spec.run_id for item in sweep.evaluations], pa.string())
     done = np.zeros(len(run_ids), dtype=bool)
     if not remeasure:
@@ -51,7 +54,10 @@ def find_remaining(
     kept = todo[:limit]
     skipped = np.sort(np.concatenate([np.flatnonzero(failed), beyond]))
     return Remaining(
-        tuple(kept.tolist()), tuple(np.flatnonzero(done).tolist()), tuple(skipped.tolist())
+        tuple(kept.tolist()),
+        tuple(np.flatnonzero(done).tolist()),
+        tuple(skipped.tolist()),
+        frozenset(reading.names),
     )
 
 

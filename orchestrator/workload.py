@@ -5,7 +5,7 @@ the baseline and the cheap ones, so that comparisons appear early.
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workers.spec import EvalSpec
@@ -90,29 +90,18 @@ class Workload:
             del self._levels[priority]
         return taken
 
-    def discard_model(self, model: str) -> list[str]:
-        """Remove and return everything that waits for this model."""
-        removed = []
-        for priority, level in list(self._levels.items()):
-            removed += [run_id for _, run_id in level.by_model.pop(model, [])]
-            if not level.by_model:
-                del self._levels[priority]
-        self._waiting -= len(removed)
-        removed += [item[2] for item in self._delayed if item[3] == model]
-        self._delayed = [item for item in self._delayed if item[3] != model]
-        heapq.heapify(self._delayed)
-        return removed
-
     def next_ready(self) -> float | None:
         """Return when the first delayed evaluation is due; None if there is none."""
         return self._delayed[0][0] if self._delayed else None
 
-    def run_ids(self) -> Iterable[str]:
-        """Return everything that waits, in no particular order."""
-        for level in self._levels.values():
-            for heap in level.by_model.values():
-                yield from (run_id for _, run_id in heap)
-        yield from (item[2] for item in self._delayed)
+    def delayed(self) -> set[str]:
+        """Return the run ids that are not due yet."""
+        return {item[2] for item in self._delayed}
+
+    def clear(self) -> None:
+        """Remove everything that is due."""
+        self._levels = {}
+        self._waiting = 0
 
     def _wake(self, now: float) -> None:
         while self._delayed and self._delayed[0][0] <= now:
