@@ -1,0 +1,166 @@
+"""The training loop: deterministic given the seed, resumable after any step, on a CPU or a GPU.
+
+Every batch is drawn from a generator seeded with (seed, step), and the learning rates are a
+function of the step, so that a checkpoint needs weights, optimiser states and the step alone.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import GPTNeoXForCausalLM
+
+from benchmarks.demo_training.attention import SinkAttention
+from benchmarks.demo_training.muon import Muon
+from benchmarks.demo_training.recipe import Recipe
+from benchmarks.demo_training.text import Tokens, sampling_weight
+from benchmarks.demo_training.tokenizer import BOS_ID
+
+CHECKPOINT_STEPS = 200
+REPORT_STEPS = 50
+
+
+class Batches:
+    """Crops of single documents: no document boundary lies inside a sequence."""
+
+    def __init__(self, recipe: Recipe, documents: Mapping[str, Tokens]) -> None:
+        self._recipe = recipe
+        names = [name for name in documents if len(documents[name]) > recipe.context]
+        self._documents = [documents[name].astype(np.int64) for name in names]
+        weights = np.array([sampling_weight(name) * len(documents[name]) for name in names])
+        self._shares = weights / weights.sum()
+
+    def batch(self, step: int) -> Tensor:
+        """Token ids of one step: (batch, context + 1), int64."""
+        generator = np.random.default_rng([self._recipe.seed, step])
+        chosen = generator.choice(len(self._documents), size=self._recipe.batch, p=self._shares)
+        crops = [self._crop(self._documents[index], generator) for index in chosen]
+        return torch.from_numpy(np.stack(crops))
+
+    def _crop(
+        self, document: np.ndarray[Any, np.dtype[np.int64]], generator: np.random.Generator
+    ) -> np.ndarray[Any, np.dtype[np.int64]]:
+        with_bos = generator.random() < self._recipe.bos_share
+        length = self._recipe.context + (not with_bos)
+        start = generator.integers(0, len(document) - length + 1)
+        crop = document[start : start + length]
+        return np.concatenate([[BOS_ID], crop]) if with_bos else crop
+
+
+@dataclass
+class Progress:
+    """How far a run is: what the card reports about it."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = float("nan")
+    """Running mean of the language-model loss, nats per token."""
+
+
+class Trainer:
+    """A model under training, its two optimisers and its checkpoint."""
+
+    def __init__(
+        self, recipe: Recipe, documents: Mapping[str, Tokens], device: str, checkpoint: Path
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.progress = Progress()
+        self._device = torch.device(device)
+        self._checkpoint = checkpoint
+        self._batches = Batches(recipe, documents)
+        self._attention = SinkAttention()
+        self.model = GPTNeoXForCausalLM(recipe.model_config()).to(self._device)
+        self.model.set_attn_implementation(SinkAttention.NAME)
+        self._optimizers = _optimizers(self.model, recipe)
+        if checkpoint.exists():
+            self._load()
+
+    def run(self) -> None:
+        """Train from the current step to the last, reporting and saving on the way."""
+        started = time.perf_counter() - self.progress.seconds
+        for step in range(self.progress.step, self.recipe.steps):
+            loss, sink_loss = self._step(step)
+            self.progress.seconds = time.perf_counter() - started
+            self._note(step + 1, loss, sink_loss)
+        self._save()
+
+    def _step(self, step: int) -> tuple[float, float]:
+        ids = self._batches.batch(step).to(self._device)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+            logits = self.model(ids[:, :-1], use_cache=False).logits
+        loss = functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+        sink_loss = self._attention.sink_loss()
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss + sink_weight(self.recipe, step) * sink_loss)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * rate_factor(self.recipe, step)
+            optimizer.step()
+        return loss.item(), sink_loss.item()
+
+    def _note(self, step: int, loss: float, sink_loss: float) -> None:
+        progress = self.progress
+        progress.loss = loss if progress.step == 0 else 0.98 * progress.loss + 0.02 * loss
+        progress.step = step
+        if step % REPORT_STEPS == 0:
+            tokens = step * self.recipe.tokens_per_step
+            rate = tokens / progress.seconds
+            print(
+                f"step {step} of {self.recipe.steps}, {tokens / 1e6:.2f} M tokens, "
+                f"loss {progress.loss:.4f}, sink loss {sink_loss:.3f}, {rate:.0f} tokens/s",
+                flush=True,
+            )
+        if step % CHECKPOINT_STEPS == 0:
+            self._save()
+
+    def _save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "progress": asdict(self.progress),
+        }
+        temporary = self._checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self._checkpoint)
+
+    def _load(self) -> None:
+        state = torch.load(self._checkpoint, map_location=self._device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.progress = Progress(**state["progress"])
+
+
+def rate_factor(recipe: Recipe, step: int) -> float:
+    """The share of the peak learning rate at this step: warm up, hold, decay to zero."""
+    warm = min(1.0, (step + 1) / recipe.warmup_steps)
+    return warm * min(1.0, (recipe.steps - step) / (recipe.decay_share * recipe.steps))
+
+
+def sink_weight(recipe: Recipe, step: int) -> float:
+    """The weight of the sink loss at this step: held, then down to its floor."""
+    fall = min(1.0, max(0.0, (step / recipe.steps - recipe.sink_hold) / 0.1))
+    return recipe.sink_weight + fall * (recipe.sink_floor - recipe.sink_weight)
+
+
+def _optimizers(model: GPTNeoXForCausalLM, recipe: Recipe) -> tuple[Muon, torch.optim.AdamW]:
+    matrices, others = [], []
+    for name, parameter in model.named_parameters():
+        inside = parameter.ndim == 2 and ".layers." in name
+        (matrices if inside else others).append(parameter)
+    muon = Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, heads=recipe.heads)
+    adam = torch.optim.AdamW(
+        others, lr=recipe.adam_rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0
+    )
+    for optimizer, peak in ((muon, recipe.muon_rate), (adam, recipe.adam_rate)):
+        for group in optimizer.param_groups:
+            group["peak"] = peak
+    return muon, adam
