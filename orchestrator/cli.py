@@ -8,6 +8,7 @@ import click
 
 from orchestrator.commands.launch import launch
 from orchestrator.commands.options import SweepGroup
+from orchestrator.commands.plan import plan
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,7 +22,7 @@ def sweep() -> None:
     """
 
 
-for _command in (launch,):
+for _command in (launch, plan):
     sweep.add_command(_command)
 
 

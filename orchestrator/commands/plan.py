@@ -1,0 +1,118 @@
+"""`sweep plan`: what a launch would do, and what it would cost."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.options import (
+    echo_json,
+    grid_options,
+    json_option,
+    read_grid,
+    store_option,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.grid import Sweep
+    from orchestrator.plan import Estimate, Plan
+
+
+@click.command()
+@grid_options
+@store_option
+@click.option("--address", metavar="ADDR", help="Look at the hardware of this Ray cluster, too.")
+@click.option(
+    "--price",
+    type=click.FloatRange(min=0),
+    metavar="PER_HOUR",
+    help="Price of one hour on the device, in any currency.",
+)
+@json_option
+def plan(
+    store_uri: str, address: str | None, price: float | None, as_json: bool, **options: Any
+) -> None:
+    """Show what a launch would run, what is done, the work and the estimated time.
+
+    Work is counted in token-forwards: tokens run through the model. Times come from the rows in
+    the store, of the device that ran most lately; without such rows they are unknown. Nothing is
+    started or written.
+    """
+    grid = read_grid(options)
+
+    from orchestrator.plan import make_plan  # pyarrow: after a wrong grid has been told
+    from orchestrator.store import Store
+
+    made = make_plan(grid, Store(store_uri), accelerators=_accelerators(address, grid))
+    if as_json:
+        cost = None if price is None else made.cost(price)
+        echo_json({**made.as_json(), "cost": cost})
+    else:
+        click.echo(describe(made, store_uri, price))
+
+
+def _accelerators(address: str | None, grid: "Sweep") -> list[str]:
+    """Return the kinds of GPU of a cluster; raises if no evaluation could run there."""
+    if address is None:
+        return []
+    from orchestrator.cluster import connect  # ray: only where a cluster is asked for
+    from orchestrator.placement import requests
+
+    with connect(address=address) as cluster:
+        alive, possible = cluster.nodes(), cluster.node_types()
+        requests(grid.resources, alive, possible)
+        return [kind for node in (*alive, *possible) if node.gpus for kind in node.accelerators]
+
+
+def describe(made: "Plan", store_uri: str, price: float | None) -> str:
+    """Return a plan as lines of text."""
+    from orchestrator.tables import text_table
+
+    estimate = made.estimate
+    lines = [
+        f"{made.sweep}: {made.total} evaluations ({made.folded} duplicates folded), "
+        f"{made.done} done in {store_uri}, {estimate.evaluations} to run"
+        + (f" ({made.failed} of them failed before)" if made.failed else "")
+    ]
+    if made.groups:
+        header = ("model", "data set", "method", "to run", "token-forwards", "time")
+        rows = [
+            (group.model, group.dataset, group.method, *_estimate_cells(group.estimate))
+            for group in made.groups
+        ]
+        lines += ["", text_table(header, [*rows, ("all", "", "", *_estimate_cells(estimate))]), ""]
+        lines += _notes(made)
+    if price is not None:
+        lines.append(_price_line(made, price))
+    return "\n".join(lines + [f"warning: {warning}" for warning in made.warnings])
+
+
+def _estimate_cells(estimate: "Estimate") -> tuple[int, str, str]:
+    from orchestrator.progress import duration
+
+    work = f"{estimate.token_forwards:,}"
+    if estimate.work_unknown:
+        work = "unknown" if not estimate.token_forwards else f"{work} + unknown"
+    elif not estimate.work_is_exact:
+        work = f"at most {work}"
+    if estimate.seconds is None:
+        return estimate.evaluations, work, "unknown"
+    time = duration(estimate.seconds) + (" + unknown" if estimate.time_unknown else "")
+    return estimate.evaluations, work, time
+
+
+def _notes(made: "Plan") -> list[str]:
+    if made.device is None or made.estimate.seconds is None:
+        return ["time: unknown; the store has no earlier evaluations of these models and methods"]
+    lines = [f"time: of one device, as fast as {made.device} was in earlier rows of this store"]
+    if made.estimate.time_unknown:
+        count = made.estimate.time_unknown
+        lines.append(f"time: unknown for {count} evaluations that are like none in the store")
+    return lines
+
+
+def _price_line(made: "Plan", price: float) -> str:
+    cost = made.cost(price)
+    if cost is None:
+        return "cost: unknown, as the time is"
+    least = "at least " if made.estimate.time_unknown else ""
+    return f"cost: {least}{cost:,.2f} at {price:g} per hour"

@@ -1,0 +1,67 @@
+"""Rows of values as aligned text, Markdown or CSV, never cut to the width of a terminal."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+Rows = Sequence[Sequence[Any]]
+
+
+def text_table(header: Sequence[str], rows: Rows) -> str:
+    """Return columns aligned by spaces; numbers to the right."""
+    cells = [[cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    right = [_is_number(column) for column in zip(*rows, strict=True)] or [False] * len(header)
+    lines = [
+        "  ".join(
+            value.rjust(width) if is_number else value.ljust(width)
+            for value, width, is_number in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [list(header), *cells]
+    ]
+    return "\n".join(lines)
+
+
+def markdown_table(header: Sequence[str], rows: Rows) -> str:
+    """Return a table in GitHub's Markdown."""
+    right = [_is_number(column) for column in zip(*rows, strict=True)] or [False] * len(header)
+    lines = [
+        _markdown_line(header),
+        _markdown_line(["---:" if is_number else "---" for is_number in right]),
+        *(_markdown_line([cell(value) for value in row]) for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def csv_table(header: Sequence[str], rows: Rows) -> str:
+    """Return comma-separated values with full precision; what is missing is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return stream.getvalue().rstrip("\n")
+
+
+def cell(value: Any) -> str:
+    """Return a value as a reader wants it: four significant digits, `-` for what is missing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return "+".join(map(str, value))
+    return str(value)
+
+
+def _is_number(column: Sequence[Any]) -> bool:
+    given = [value for value in column if value is not None]
+    return bool(given) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in given
+    )
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(value.replace("|", "\\|") for value in cells) + " |"
