@@ -29,6 +29,10 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def own(self) -> int:
+        """Return about how many of those that wait are this driver's share."""
+        return len(self._mine)
+
     def planned(self, run_id: str) -> PlannedEvaluation:
         """Return the evaluation with this run id."""
         return self._evaluations[self.places[run_id]]

@@ -13,6 +13,9 @@ from orchestrator.presence import Presence
 from orchestrator.remaining import STATE_COLUMNS, device_matches
 from orchestrator.store import TRIALS_FOLDER, Store
 
+NEAR_END = 20
+"""A share with fewer waiting evaluations than this will soon be taken from."""
+
 
 class Neighbours:
     """The other drivers, as far as they matter to this one's backlog."""
@@ -33,15 +36,24 @@ class Neighbours:
         return self._presence.is_introduced()
 
     def is_due(self) -> bool:
-        """Tell whether it is time for `meet`."""
-        return self._presence.is_due()
+        """Tell whether it is time for `meet`.
+
+        Where shares run out, what is known of the others must be fresh, or work is done twice.
+        """
+        near_end = self._had_company and (
+            self._backlog.own() < NEAR_END
+            or any(
+                peer.state.get("own", NEAR_END) < NEAR_END for peer in self._presence.peers.values()
+            )
+        )
+        return self._presence.is_due(hurry=near_end)
 
     def meet(self, describe: Callable[[], Mapping[str, Any]]) -> tuple[list[str], list[str]]:
         """Exchange news; return what others have done and what they have given up.
 
         Both hold only run ids that were waiting here; they wait no longer. Raises `StoreError`.
         """
-        self._presence.beat(describe)
+        self._presence.beat(lambda: {**describe(), "own": self._backlog.own()})
         others = self._presence.peers.values()
         if not others and not self._had_company:
             return [], []
