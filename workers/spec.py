@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
@@ -76,7 +77,7 @@ class EvalSpec:
         spec = normalise(self)
         return None if spec.method == "dense" else spec.n_sink + spec.window_size
 
-    @property
+    @cached_property  # grids of a million ask for it several times
     def run_id(self) -> str:
         """16 hex digits that identify the result: normalised spec and `EVAL_VERSION`, no more."""
         payload = {"eval_version": EVAL_VERSION, "spec": identity(self)}
