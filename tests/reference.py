@@ -13,10 +13,10 @@ import torch
 from transformers import DynamicCache
 
 
-def rolling_cache_nll(model, ids, n_sink, window_size):
-    """NLL (nats, float64 [T - 1]) of token ids [T]; window_size None never evicts."""
-    model = native(model)
-    cache, losses = DynamicCache(config=model.config), []
+def rolling_cache_nll(model, ids, n_sink, window_size, dtype=torch.float64):
+    """NLL (nats, [T - 1]) of token ids [T]; window_size None never evicts."""
+    model = native(model, dtype)
+    cache, losses = DynamicCache(), []
     with torch.no_grad():
         for query in range(len(ids) - 1):
             in_cache = torch.tensor([[cache.get_seq_length()]])
@@ -29,9 +29,9 @@ def rolling_cache_nll(model, ids, n_sink, window_size):
     return torch.stack(losses)
 
 
-def recomputed_nll(model, ids, budget, queries):
+def recomputed_nll(model, ids, budget, queries, dtype=torch.float64):
     """NLL of some queries, each from a fresh forward over its own window."""
-    model, losses = native(model), []
+    model, losses = native(model, dtype), []
     with torch.no_grad():
         for query in queries:
             window = ids[max(0, query - budget) : query + 1]
@@ -40,18 +40,20 @@ def recomputed_nll(model, ids, budget, queries):
     return torch.stack(losses)
 
 
-def native(model):
-    """A float64 copy that runs transformers' own eager attention."""
-    model = copy.deepcopy(model).double().eval()
-    model.set_attn_implementation("eager")
+def native(model, dtype):
+    """A copy in this dtype that runs transformers' own eager attention."""
+    model = copy.deepcopy(model).to(dtype).eval()
+    for module in model.modules():
+        if hasattr(getattr(module, "config", None), "_attn_implementation"):
+            module.config._attn_implementation = "eager"
     return model
 
 
 def evict_one(model, cache, n_sink):
     """Drop the oldest token after the sinks and move the keys behind it one position back."""
-    rotary = next(m for m in model.modules() if hasattr(m, "inv_freq"))
-    angle = torch.cat([rotary.inv_freq, rotary.inv_freq]).double()
-    for layer in cache.layers:
+    for index, layer in enumerate(cache.layers):
+        frequency = frequency_of(model, index)
+        angle = torch.cat([frequency, frequency]).to(layer.keys.dtype)
         behind = layer.keys[:, :, n_sink + 1 :]
         dim = len(angle)
         rotated = behind[..., :dim] * angle.cos() - rotate_half(behind[..., :dim]) * angle.sin()
@@ -60,6 +62,16 @@ def evict_one(model, cache, n_sink):
         layer.values = torch.cat(
             [layer.values[:, :, :n_sink], layer.values[:, :, n_sink + 1 :]], dim=2
         )
+
+
+def frequency_of(model, layer):
+    """The rotary frequencies of one layer; some models have a vector per kind of layer."""
+    for module in model.modules():
+        if hasattr(module, "inv_freq"):
+            return module.inv_freq
+        if hasattr(module, "full_attention_inv_freq"):
+            return getattr(module, f"{model.config.layer_types[layer]}_inv_freq")
+    raise AssertionError("no rotary embedding")
 
 
 def rotate_half(x):

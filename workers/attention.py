@@ -60,17 +60,64 @@ def using(attention_pass: AttentionPass) -> Iterator[None]:
 
 
 def install(model: PreTrainedModel) -> None:
-    """Switch a model to our attention.
+    """Switch a model to our attention, and make sure that every layer of it arrives here.
 
-    Raises `UnsupportedModelError` if its layers do not go through transformers' interface
-    (`set_attn_implementation` alone would only warn, and results would be silently wrong).
+    Raises `UnsupportedModelError` if a layer does not go through transformers' interface (which
+    alone would only warn, and results would be silently wrong), or mixes tokens by other means.
     """
-    if not getattr(model, "_supports_attention_backend", False):
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if foreign := kinds - {"full_attention", "sliding_attention"}:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} has layers of kind {', '.join(sorted(foreign))}, which keep a "
+            "state that is not a cache of keys (see docs/models.md)"
+        )
+    switch(model, NAME)
+    if _layers_reached(model) != set(range(config.num_hidden_layers)):
         raise UnsupportedModelError(
             f"the attention of {type(model).__name__} does not go through transformers' "
             "AttentionInterface, so its keys cannot be streamed (see docs/models.md)"
         )
-    model.set_attn_implementation(NAME)
+
+
+def switch(model: PreTrainedModel, implementation: str) -> None:
+    """Choose the attention implementation by name: ours, or transformers' `eager`.
+
+    Set in the configuration itself: `set_attn_implementation` declines for classes that are not
+    marked for it, though their layers may well use the interface. `install` checks that they do.
+    """
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel):
+            module.config._attn_implementation = implementation
+
+
+class _Roll:
+    """A pass that only notes which layers call."""
+
+    def __init__(self) -> None:
+        self.layers: set[int] = set()
+
+    def attend(self, call: LayerCall) -> Tensor:
+        """Note the layer and return its values, unmixed."""
+        self.layers.add(call.layer)
+        groups = call.query.shape[1] // call.value.shape[1]
+        return call.value.repeat_interleave(groups, dim=1)
+
+
+def _layers_reached(model: PreTrainedModel) -> set[int]:
+    roll = _Roll()
+    device = model.get_input_embeddings().weight.device
+    ids = torch.zeros((1, 2), dtype=torch.int64, device=device)
+    try:
+        with torch.inference_mode(), using(roll):
+            run(model, ids)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} cannot be run with an attention of ours ({error})"
+        ) from error
+    return roll.layers
 
 
 def run(model: PreTrainedModel, ids: Tensor, keep: int | Tensor = 0) -> Tensor:

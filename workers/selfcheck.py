@@ -16,7 +16,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from workers.attention import NAME, run, using
+from workers.attention import NAME, run, switch, using
 from workers.chunked import ChunkedPass
 from workers.errors import NumericalError, UnsupportedModelError
 from workers.loading import LoadedModel
@@ -84,10 +84,10 @@ def _compare_with_native(model: Any, loaded: LoadedModel, ids: Tensor) -> None:
     attention.begin(len(ids), ids.device)
     with torch.inference_mode(), using(attention):
         ours = run(model, ids[None])
-    model.set_attn_implementation("eager")
+    switch(model, "eager")
     with torch.inference_mode():
         native = model(input_ids=ids[None], use_cache=False).logits
-    model.set_attn_implementation(NAME)
+    switch(model, NAME)
     difference = float((ours - native).abs().max() / native.abs().max())
     if not difference <= NATIVE_TOLERANCE:
         raise UnsupportedModelError(
