@@ -92,6 +92,10 @@ class Backlog:
         self._waiting -= ended
         return sorted(ended)
 
+    def delay_model(self, model: str, delay: float) -> None:
+        """Let what waits for this model wait longer, for one of them to try it first."""
+        self._mine.delay_model(model, time.monotonic() + delay)
+
     def discard_model(self, model: str) -> list[str]:
         """Remove and return everything that waits for this model."""
         found = {run_id for run_id in self._waiting if self._model(run_id) == model}

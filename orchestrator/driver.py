@@ -87,6 +87,8 @@ class _Driver:
         self.neighbours = Neighbours(store, self.backlog, sweep, remaining.files)
         self.parts = store.parts(self.backlog.places)
         self.histories: dict[str, attempts.History] = {}
+        self.unloadable: set[str] = set()
+        """Models that were given up; what needs them fails without being tried."""
         self.commits = GroupCommit(store)
         self.provenance = git_state()
         self.stopping = False
@@ -228,14 +230,18 @@ class _Driver:
     def _failed(self, run_id: str, row: Mapping[str, Any]) -> None:
         history = self.histories.setdefault(run_id, attempts.History())
         history.attempts += 1
-        retry = attempts.after_failure(history, row["error_kind"], row, self.options.max_attempts)
-        if retry is not None:
+        kind, spec = row["error_kind"], self.backlog.planned(run_id).spec
+        retry = attempts.after_failure(history, kind, row, self.options.max_attempts)
+        hopeless = kind == attempts.MODEL_LOAD and model_key(spec) in self.unloadable
+        if retry is not None and not hopeless:
             self.backlog.add(run_id, delay=retry.delay)
+            if kind == attempts.MODEL_LOAD:
+                self.backlog.delay_model(model_key(spec), retry.delay)
             return
-        spec = self.backlog.planned(run_id).spec
         self.tally.give_up(run_id, spec_label(spec), row)
         self.stopping = self.stopping or self.options.fail_fast
-        if row["error_kind"] == attempts.MODEL_LOAD:
+        if kind == attempts.MODEL_LOAD:
+            self.unloadable.add(model_key(spec))
             self._fail_model(model_key(spec), row)
 
     def _fail_model(self, model: str, row: Mapping[str, Any]) -> None:

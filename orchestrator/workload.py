@@ -90,6 +90,15 @@ class Workload:
             del self._levels[priority]
         return taken
 
+    def delay_model(self, model: str, ready_at: float) -> None:
+        """Let everything that waits for this model wait until `ready_at`."""
+        for priority, level in list(self._levels.items()):
+            for place, run_id in level.by_model.pop(model, []):
+                self._waiting -= 1
+                self.add_later(run_id, model, place, ready_at)
+            if not level.by_model:
+                del self._levels[priority]
+
     def next_ready(self) -> float | None:
         """Return when the first delayed evaluation is due; None if there is none."""
         return self._delayed[0][0] if self._delayed else None
