@@ -6,9 +6,13 @@ when it runs: `sweep --help` must not wait for torch, ray or pyarrow.
 
 import click
 
+from orchestrator.commands.cancel import cancel
 from orchestrator.commands.launch import launch
 from orchestrator.commands.options import SweepGroup
 from orchestrator.commands.plan import plan
+from orchestrator.commands.results import results
+from orchestrator.commands.status import status
+from orchestrator.commands.watch import watch
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,7 +26,7 @@ def sweep() -> None:
     """
 
 
-for _command in (launch, plan):
+for _command in (launch, plan, status, watch, results, cancel):
     sweep.add_command(_command)
 
 

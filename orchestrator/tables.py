@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 Rows = Sequence[Sequence[Any]]
@@ -39,7 +40,7 @@ def csv_table(header: Sequence[str], rows: Rows) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerows([_csv_value(value) for value in row] for row in rows)
     return stream.getvalue().rstrip("\n")
 
 
@@ -54,6 +55,12 @@ def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
     return str(value)
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return "+".join(map(str, value))
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _is_number(column: Sequence[Any]) -> bool:

@@ -1,0 +1,77 @@
+"""`sweep results`: rows of the store for people and programs."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.commands.options import store_option
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@click.command()
+@store_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="How to print the rows.",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Only such rows; also !=, <, <=, >, >=, and null for what is missing. Repeatable.",
+)
+@click.option("--sort", multiple=True, metavar="COLUMN", help="-COLUMN descends. Repeatable.")
+@click.option("--columns", metavar="A,B,…", help="Which columns, in which order.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many rows.")
+@click.option("--attempts", is_flag=True, help="Every attempt, failed ones too.")
+def results(store_uri: str, form: str, **options: Any) -> None:
+    """Print the results in a store: the latest ok row of each evaluation and kind of machine.
+
+    Example: sweep results --where dataset=pg19 --where method=streaming --sort perplexity
+    """
+    from orchestrator.selection import Selection, select  # pyarrow: not for --help
+    from orchestrator.store import Store
+
+    columns = options.pop("columns")
+    chosen = tuple(columns.split(",")) if columns else _default_columns(form, options["attempts"])
+    store = Store(store_uri)
+    table = select(store, Selection(columns=chosen, **options))
+    click.echo(render(table, form))
+    if table.num_rows == 0:
+        click.echo(f"no such row in {store_uri}", err=True)
+    for path, reason in store.damaged:
+        click.echo(f"warning: damaged file left out: {path}: {reason}", err=True)
+
+
+def render(table: "pa.Table", form: str) -> str:
+    """Return rows in one of the formats."""
+    from orchestrator import tables
+
+    if form == "json":
+        return json.dumps(table.to_pylist(), indent=2, default=_as_text, allow_nan=False)
+    rows = [tuple(row.values()) for row in table.to_pylist()]
+    write = {
+        "table": tables.text_table,
+        "csv": tables.csv_table,
+        "markdown": tables.markdown_table,
+    }[form]
+    return write(table.column_names, rows)
+
+
+def _default_columns(form: str, attempts: bool) -> tuple[str, ...]:
+    from orchestrator.selection import ATTEMPT_COLUMNS, DEFAULT_COLUMNS
+
+    if form in ("csv", "json"):
+        return ()
+    return ATTEMPT_COLUMNS if attempts else DEFAULT_COLUMNS
+
+
+def _as_text(value: Any) -> str:
+    return str(value.isoformat())

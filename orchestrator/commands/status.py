@@ -1,0 +1,89 @@
+"""`sweep status`: what is in the store, who is working on it, and why things failed."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.options import echo_json, json_option, store_option
+
+if TYPE_CHECKING:
+    from orchestrator.status import Status
+
+CAUSES_SHOWN = 20
+
+
+@click.command()
+@store_option
+@click.option("--grid", metavar="FILE|NAME", help="Count per entry of this grid, too.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As given to sweep launch."
+)
+@json_option
+def status(store_uri: str, grid: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show drivers, counts and failures, from any machine that sees the store.
+
+    Failures are evaluations without an ok row, grouped by cause.
+    """
+    from orchestrator.grid import load_grid  # pydantic and pyarrow: not for --help
+    from orchestrator.status import read_status
+    from orchestrator.store import Store
+
+    sweep = None if grid is None else load_grid(grid, overrides=overrides, confirm_large=True)
+    found = read_status(Store(store_uri), sweep)
+    if as_json:
+        echo_json(found.as_json())
+    else:
+        click.echo(describe(found, store_uri))
+
+
+def describe(found: "Status", store_uri: str) -> str:
+    """Return a status as lines of text."""
+    sections = [_drivers(found), _sweeps(found, store_uri), _entries(found), _causes(found)]
+    sections.append([f"damaged: {path}: {reason}" for path, reason in found.damaged])
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _drivers(found: "Status") -> list[str]:
+    from orchestrator.progress import headline
+    from orchestrator.watching import snapshot_of
+
+    if not found.drivers:
+        return ["no driver is running"]
+    return [
+        f"driver {state.get('writer')} on {state.get('hostname')} (pid {state.get('pid')}): "
+        f"{headline(snapshot_of(state))}"
+        for state in found.drivers
+    ]
+
+
+def _sweeps(found: "Status", store_uri: str) -> list[str]:
+    from orchestrator.tables import text_table
+
+    if not found.sweeps:
+        return [f"{store_uri}: no evaluations yet"]
+    rows = [(s.sweep, s.ok, s.failed, s.attempts, s.latest) for s in found.sweeps]
+    return [text_table(("sweep", "ok", "failed", "attempts", "latest (UTC)"), rows)]
+
+
+def _entries(found: "Status") -> list[str]:
+    from orchestrator.tables import text_table
+
+    if not found.entries:
+        return []
+    rows = [
+        (f"grids[{e.entry}]", e.evaluations, e.ok, e.failed, e.evaluations - e.ok - e.failed)
+        for e in found.entries
+    ]
+    return [text_table(("entry", "evaluations", "ok", "failed", "missing"), rows)]
+
+
+def _causes(found: "Status") -> list[str]:
+    lines = []
+    for cause in found.causes[:CAUSES_SHOWN]:
+        times = f"{cause.evaluations} evaluation{'s' if cause.evaluations != 1 else ''}"
+        lines.append(f"failed ({cause.kind or 'error'}), {times}: {cause.reason}")
+        log = f", log: {cause.log_path}" if cause.log_path else ""
+        lines.append(f"  latest: {cause.example}{log}")
+    if len(found.causes) > CAUSES_SHOWN:
+        lines.append(f"and {len(found.causes) - CAUSES_SHOWN} more causes: --json shows all")
+    return lines
