@@ -1,0 +1,90 @@
+"""What the commands share: which rows they work on, and how those are read."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.selection import Selection
+    from orchestrator.store import Store
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def store_option(command: _Command) -> _Command:
+    """`--store`: where the rows are."""
+    return click.option(
+        "--store",
+        "uri",
+        default="results",
+        show_default=True,
+        metavar="URI",
+        help="Where the results are: a path, s3://… or gs://….",
+    )(command)
+
+
+def row_options(command: _Command) -> _Command:
+    """`--store`, `--device`, `--where`, `--baseline-stride`: which rows."""
+    for option in reversed(
+        (
+            store_option,
+            click.option("--device", metavar="NAME", help="Show only what this device measured."),
+            click.option(
+                "--where",
+                "conditions",
+                multiple=True,
+                metavar="COLUMN=VALUE",
+                help="Keep only rows with this value, such as dtype=float16 or "
+                "dataset=pydoc. Repeatable.",
+            ),
+            click.option(
+                "--baseline-stride",
+                "stride",
+                type=click.IntRange(min=1),
+                default=1,
+                show_default=True,
+                help="Compare with recompute rows of this stride; other than 1 it is not the "
+                "paper's baseline, and every label says so.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def open_store(uri: str) -> "Store":
+    """Open a store to read from."""
+    from orchestrator.store import Store
+
+    return Store(uri)
+
+
+def read_frame(store: "Store", options: dict[str, Any]) -> "pd.DataFrame":
+    """Read the rows that `row_options` chose; name damaged files on stderr."""
+    from analysis import frames
+    from analysis.filtering import matching
+
+    frame = frames.load(store, baseline_stride=options["stride"])
+    for path, reason in store.damaged:
+        click.echo(f"warning: {store.uri}/{path} was skipped: {reason}", err=True)
+    return matching(frame, options["conditions"])
+
+
+def read_selection(store: "Store", options: dict[str, Any]) -> "Selection":
+    """Read the rows and choose one comparable group of them."""
+    from analysis import selection
+
+    frame = read_frame(store, options)
+    return selection.choose(
+        frame, device=options["device"], store=store.uri, stride=options["stride"]
+    )
+
+
+def warn(message: object) -> None:
+    """Tell the user something that is not the result."""
+    click.echo(f"warning: {message}", err=True)
+    sys.stderr.flush()

@@ -1,0 +1,65 @@
+"""From the rows of a store to one tidy pandas frame.
+
+Everything but the block lists is read here: a million rows of block lists would cost a hundred
+times the rest, and only an interval or the perplexity over the position needs them
+(`analysis.blocks` reads those, for the rows drawn). Nothing is filled in: a value that was not
+measured stays null.
+"""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.pairing import pair
+from orchestrator.store import Store
+from workers.record import BLOCK_COLUMNS, TRIALS
+
+UNREAD = (*BLOCK_COLUMNS, "traceback", "error_message", "log_path", "measure")
+COLUMNS: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in UNREAD)
+"""What a frame holds of each row; `measure` shows in which values are null."""
+
+METHOD_LABELS = {"streaming": "StreamingLLM", "recompute": "recompute", "dense": "dense"}
+
+
+def load(store: Store, *, baseline_stride: int = 1) -> pd.DataFrame:
+    """Return every result of the store as a tidy, paired frame (one row per result)."""
+    return tidy(store.results(columns=list(COLUMNS)), baseline_stride=baseline_stride)
+
+
+def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
+    """Turn rows of `workers.record.TRIALS` into a frame with labels, flags and pairs.
+
+    Added columns: `method_label`, `hollow` (never streamed, or beyond the trained positions)
+    and what `analysis.pairing.pair` derives.
+    """
+    frame = table.select([name for name in COLUMNS if name in table.column_names]).to_pandas()
+    frame = pair(frame.reset_index(drop=True), stride=baseline_stride)
+    return frame.assign(method_label=method_labels(frame), hollow=hollow(frame))
+
+
+def method_labels(frame: pd.DataFrame) -> pd.Series:
+    """Name each row's method as a reader knows it; a strided recompute is always labelled."""
+    label = frame["method"].map(METHOD_LABELS).astype(object)
+    window = (frame["method"] == "streaming") & (frame["n_sink"] == 0)
+    label[window] = "window (0 sinks)"
+    strided = (frame["method"] == "recompute") & (frame["recompute_stride"] > 1)
+    stride = frame.loc[strided, "recompute_stride"].astype(int).astype(str)
+    label[strided] = "recompute (stride " + stride + ")"
+    return label
+
+
+def hollow(frame: pd.DataFrame) -> pd.Series:
+    """Mark streaming rows that evicted nothing or went beyond the trained positions."""
+    never = (frame["method"] == "streaming") & (frame["evicted_tokens"] == 0)
+    beyond = frame["beyond_training_length"].fillna(False).astype(bool)
+    return never | ((frame["method"] == "streaming") & beyond)
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a value of a frame is null (None, NaN, NaT or NA)."""
+    return (
+        value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+    )

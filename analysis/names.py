@@ -1,0 +1,11 @@
+"""The names that the command line offers, apart from what they mean: `--help` imports only this."""
+
+FIGURES = (
+    "main_comparison",
+    "ablation_window_size",
+    "ablation_n_sink",
+    "results_summary",
+)
+IMAGE_FORMATS = ("png", "pdf", "svg")
+TABLE_FORMATS = ("text", "markdown", "csv", "json")
+LANGUAGES = ("en", "zh")

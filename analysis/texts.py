@@ -1,0 +1,163 @@
+"""Every word that a figure shows, in English and Chinese.
+
+Captions say what was drawn and what was left out; what follows from it is for the reader.
+"""
+
+from analysis.names import LANGUAGES
+
+# ruff: noqa: RUF001, E501 (Chinese punctuation and the times sign are meant; a caption is one line)
+
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    # axes and legends
+    "perplexity": ("perplexity", "困惑度"),
+    "perplexity_log": ("perplexity (log scale)", "困惑度（对数坐标）"),
+    "runtime": ("runtime (ms)", "运行时间 (ms)"),
+    "runtime_log": ("runtime (ms, log scale)", "运行时间 （ms，对数坐标）"),
+    "speedup": ("speedup (×)", "加速比 (×)"),
+    "compression": ("compression ratio (%)", "缓存压缩率 (%)"),
+    "window_size": ("window size (tokens, log2 scale)", "窗口大小（token,log2 坐标）"),
+    "n_sink": ("number of sinks", "sink 数量"),
+    "recompute": ("recompute (baseline)", "recompute（基线）"),
+    "recompute_strided": (
+        "recompute, stride {stride} (baseline)",
+        "recompute，步长 {stride}（基线）",
+    ),
+    "streaming": ("StreamingLLM", "StreamingLLM"),
+    "window": ("window (0 sinks)", "窗口（0 个 sink）"),
+    "dense": ("dense", "dense（全缓存）"),
+    "compression_legend": ("compression ratio", "缓存压缩率"),
+    "best": ("lowest perplexity", "困惑度最低"),
+    "best_filled": ("lowest of the filled points", "实心点中困惑度最低"),
+    "no_sink": ("n_sink = 0", "n_sink = 0"),
+    "one": ("1× (as fast as the baseline)", "1×（与基线一样快）"),
+    "hollow": ("hollow: see caption", "空心：见图注"),
+    "not_measured": ("not measured", "未测量"),
+    "no_pair": ("no pair", "无可比基线"),
+    # titles
+    "comparison_title": (
+        "StreamingLLM and recompute, {n_sink} sinks + window {window_size}",
+        "StreamingLLM 与 recompute,{n_sink} 个 sink + 窗口 {window_size}",
+    ),
+    "panel_perplexity": ("(a) Perplexity", "(a) 困惑度"),
+    "panel_quality": ("(a) Perplexity and KV cache compression", "(a) 困惑度与 KV 缓存压缩率"),
+    "panel_runtime": (
+        "(b) Runtime of {tokens} decoded tokens",
+        "(b) 解码 {tokens} 个 token 的时间",
+    ),
+    "panel_runtime_plain": ("(b) Runtime", "(b) 运行时间"),
+    "panel_speedup": ("(c) Speedup over recompute", "(c) 相对 recompute 的加速比"),
+    "panel_compression": ("(d) KV cache compression", "(d) KV 缓存压缩率"),
+    "window_title": (
+        "Window size, {fixed}, {dataset}",
+        "窗口大小，{fixed}，{dataset}",
+    ),
+    "sink_title": ("Attention sinks, {fixed}, {dataset}", "注意力 sink 数量，{fixed}，{dataset}"),
+    "fixed_n_sink": ("{value} sinks", "{value} 个 sink"),
+    "fixed_window_size": ("window {value}", "窗口 {value}"),
+    "fixed_budget": ("budget {value}", "缓存预算 {value}"),
+    "summary_title": ("Results", "结果汇总"),
+    # captions
+    "setting": (
+        "{model} ({dtype}) on {device}.",
+        "{model}({dtype})，设备：{device}。",
+    ),
+    "unknown": ("unknown", "未知"),
+    "several_devices": ("several devices", "多种设备"),
+    "unknown_device": ("a device that was not recorded", "未记录的设备"),
+    "whiskers": (
+        "Perplexity whiskers: 95 % block bootstrap on these documents.",
+        "困惑度误差线：在这些文档上的 95 % 分块自助法区间。",
+    ),
+    "runtime_note": (
+        "Runtime: median of {repeats} repeats of {tokens} decode steps, whiskers from the fastest "
+        "to the slowest.",
+        "运行时间：{tokens} 步解码重复 {repeats} 次的中位数，误差线为最快到最慢。",
+    ),
+    "runtime_imported": ("Runtime as imported.", "运行时间为导入值。"),
+    "speedup_note": (
+        "Speedup whiskers: extremes over the repeats.",
+        "加速比误差线：各次重复的极值之比。",
+    ),
+    "paired_note": (
+        "Under each text: paired perplexity increase over recompute with its 95 % interval.",
+        "数据集名下方：相对 recompute 的成对困惑度增幅及其 95 % 区间。",
+    ),
+    "best_note": (
+        "Below each perplexity: paired difference to the star, with its 95 % interval.",
+        "各困惑度下方：与星标点的成对差异及其 95 % 区间。",
+    ),
+    "strip_note": (
+        "Above each point: runtime of StreamingLLM, of recompute, and the speedup.",
+        "各点上方：StreamingLLM 的时间、recompute 的时间及加速比。",
+    ),
+    "recompute_note": (
+        "Perplexity increase over recompute of the same budget: {low} to {high}.",
+        "相对同预算 recompute 的困惑度增幅：{low} 至 {high}。",
+    ),
+    "never_evicted": (
+        "Hollow: {points} never evicted a token.",
+        "空心：{points} 从未淘汰任何 token。",
+    ),
+    "beyond": (
+        "Hollow: {points} beyond the trained {trained} positions.",
+        "空心：{points} 超出训练长度 {trained}。",
+    ),
+    "cpu_note": ("CPU timing, threads: {threads}.", "CPU 计时，线程数：{threads}。"),
+    "imported_note": ("Imported results, not measured here.", "导入的结果，并非本系统测得。"),
+    "other_device": (
+        "Results of other devices left out: {count}.",
+        "略去其他设备的结果：{count} 项。",
+    ),
+    "other_model": (
+        "Results of other models or number formats left out: {count}.",
+        "略去其他模型或数值格式的结果：{count} 项。",
+    ),
+    "other_text": (
+        "Results at other text lengths or revisions left out: {count}.",
+        "略去其他文本长度或版本的结果：{count} 项。",
+    ),
+    "other_dataset": ("Other texts not shown: {names}.", "未显示的其他文本：{names}。"),
+    "speed_elsewhere": (
+        "Speeds measured on other devices or versions not shown: {count}.",
+        "未显示在其他设备或版本上测得的速度：{count} 项。",
+    ),
+    "speed_retimed": (
+        "Speeds with other timing settings not shown: {count}.",
+        "未显示计时设置不同的速度：{count} 项。",
+    ),
+    "not_full": (
+        "Speeds not compared because the cache was not full at the timed positions: {count}.",
+        "因计时位置上缓存未满而未作比较的速度：{count} 项。",
+    ),
+    # the summary table
+    "col_dataset": ("text", "文本"),
+    "col_method": ("method", "方法"),
+    "col_cache": ("cache", "缓存"),
+    "col_perplexity": ("perplexity", "困惑度"),
+    "col_runtime": ("runtime (ms)", "运行时间 (ms)"),
+    "col_speedup": ("speedup", "加速比"),
+    "col_compression": ("compression", "压缩率"),
+    "col_increase": ("perplexity increase", "困惑度增幅"),
+    "col_tokens": ("tokens", "token 数"),
+    "box": (
+        "model {model}   ·   {dtype}   ·   window {window_size}   ·   sinks {n_sink}   ·   {device}",
+        "模型 {model}   ·   {dtype}   ·   窗口 {window_size}   ·   sink {n_sink}   ·   {device}",
+    ),
+    "starred": ("* marks what is called hollow here.", "* 标出下文所说的空心点。"),
+    "summary_note": (
+        "Brackets: 95 % block bootstrap; of an increase: paired. Compared with recompute of the same "
+        "budget; – : not measured or no comparable baseline.",
+        "方括号：95 % 分块自助法区间；增幅为成对区间。与同预算的 recompute 比较；– ：未测量或无可比基线。",
+    ),
+}
+
+
+def text(key: str, lang: str, **values: object) -> str:
+    """Return a text in a language, with the values filled in."""
+    return _TEXTS[key][LANGUAGES.index(lang)].format(**values)
+
+
+def keys() -> tuple[str, ...]:
+    """Return the keys of all texts."""
+    return tuple(_TEXTS)
