@@ -6,7 +6,6 @@ model was trained with, and ``add_special_tokens=False`` gives the bare text.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
