@@ -66,7 +66,12 @@ def _executor(resources: Resources, store: Store, where: Where) -> Iterator[Exec
         raise UsageError(message) from error
     device = "cpu" if resources.gpus == 0 else "auto"
     with connect(local=where.local, address=where.address) as cluster:
-        yield RayExecutor(cluster, resources, options={"device": device, "store_tokens": store.uri})
+        yield RayExecutor(
+            cluster,
+            resources,
+            options={"device": device, "store_tokens": store.uri},
+            log_folder=store.log_folder,
+        )
 
 
 def _inline_options(resources: Resources, store: Store) -> dict[str, Any]:
