@@ -87,6 +87,8 @@ class _Driver:
         self.neighbours = Neighbours(store, self.backlog, sweep, remaining.files)
         self.parts = store.parts(self.backlog.places)
         self.histories: dict[str, attempts.History] = {}
+        self.suspects: set[str] = set()
+        """Evaluations that were handed over together to an evaluator that died."""
         self.unloadable: set[str] = set()
         """Models that were given up; what needs them fails without being tried."""
         self.commits = GroupCommit(store)
@@ -167,10 +169,18 @@ class _Driver:
             return
         for slot in self.executor.free():
             run_ids = self.backlog.take(slot.model, slot.capacity)
-            run_ids = run_ids or self.neighbours.take(slot.capacity)
+            run_ids = self._apart(run_ids or self.neighbours.take(slot.capacity))
             if not run_ids:
                 return
             self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
+
+    def _apart(self, run_ids: list[str]) -> list[str]:
+        """Hand over an evaluation alone that may be what killed its evaluator."""
+        if len(run_ids) == 1 or self.suspects.isdisjoint(run_ids):
+            return run_ids
+        for run_id in run_ids[1:]:
+            self.backlog.add(run_id)
+        return run_ids[:1]
 
     def _assignment(self, run_id: str) -> Assignment:
         planned = self.backlog.planned(run_id)
@@ -206,6 +216,10 @@ class _Driver:
             self._ended(run_id, dict(event.row))
 
     def _lost(self, lost: Lost) -> None:
+        if len(lost.run_ids) > 1:  # nobody knows which of them it was, and which had begun
+            self.suspects.update(lost.run_ids)
+            self._handle([Returned(lost.run_ids)])
+            return
         for run_id in lost.run_ids:
             history = self.histories.get(run_id)
             attempt = 1 + (history.attempts if history else 0)

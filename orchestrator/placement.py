@@ -117,11 +117,11 @@ def _refusal(resources: Resources, gpus: int, nodes: Sequence[Node]) -> str:
     return f"resources: each evaluation asks for {asked}; there are or could be {have}: {remedy}"
 
 
-def describe(request: Request, count: int) -> str:
+def describe(request: Request, count: int, resources: Resources) -> str:
     """Return what the summary says about the hardware."""
     if request.gpus:
         kind = f" ({request.accelerator})" if request.accelerator else ""
         return f"up to {count} evaluations at a time, each with a GPU{kind} to itself"
     threads = f"{request.cpus} thread{'s' if request.cpus != 1 else ''}"
-    per_node = "one evaluation at a time per node" if count == 1 else f"up to {count} at a time"
-    return f"on CPUs, {per_node}, {threads} each: timings are CPU timings"
+    room = f"up to {count} at a time" if resources.cpus else "one evaluation at a time per node"
+    return f"on CPUs, {room}, {threads} each: timings are CPU timings"

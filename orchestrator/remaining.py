@@ -72,7 +72,9 @@ def is_done(
     done = _among(run_ids, ok.column("run_id"))
     if resources.accelerator is None:
         return done
-    on_such = ok.filter(pa.array(_devices_match(ok.column("device_name"), resources.accelerator)))
+    on_such = ok.filter(
+        pa.array(_devices_match(ok.column("device_name"), resources.accelerator), pa.bool_())
+    )
     pinned = np.array(["latency" in item.spec.measure for item in evaluations], dtype=bool)
     return np.where(pinned, _among(run_ids, on_such.column("run_id")), done)
 

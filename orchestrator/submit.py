@@ -4,6 +4,7 @@ Every call to an actor lasts about a second and returns a batch of events, so th
 finished parts flow, a stop is clean between calls, and nothing relies on Ray's generators.
 """
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ class RayExecutor:
         self._log_folder = log_folder or str(LOCAL_LOGS)
         self._evaluators: dict[str, _Evaluator] = {}
         self._room = requests(resources, cluster.nodes(), cluster.node_types())
-        self.notes: Sequence[str] = (describe(self._room[0], len(self._room)),)
+        self.notes: Sequence[str] = (describe(self._room[0], len(self._room), resources),)
         self._surveyed_at = time.monotonic()
         self._started = 0
         self._failed_starts = 0
@@ -254,4 +255,8 @@ def _missing(room: Sequence[Request], present: Sequence[Request]) -> list[Reques
 
 def _line(error: Exception) -> str:
     """Return an error of several lines as one, without the machinery of Ray."""
-    return " ".join(str(error).split())[:1000]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "creation task" in text and lines:
+        return lines[-1]  # the exception itself; above it stands Ray's own traceback
+    return " ".join(lines)[:1000]
