@@ -7,6 +7,7 @@ when it runs: `sweep --help` must not wait for torch, ray or pyarrow.
 import click
 
 from orchestrator.commands.cancel import cancel
+from orchestrator.commands.doctor import doctor
 from orchestrator.commands.launch import launch
 from orchestrator.commands.options import SweepGroup
 from orchestrator.commands.plan import plan
@@ -26,7 +27,7 @@ def sweep() -> None:
     """
 
 
-for _command in (launch, plan, status, watch, results, cancel):
+for _command in (launch, plan, status, watch, results, cancel, doctor):
     sweep.add_command(_command)
 
 
