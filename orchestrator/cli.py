@@ -8,11 +8,13 @@ import click
 
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.doctor import doctor
+from orchestrator.commands.fetch import fetch
 from orchestrator.commands.launch import launch
 from orchestrator.commands.options import SweepGroup
 from orchestrator.commands.plan import plan
 from orchestrator.commands.results import results
 from orchestrator.commands.status import status
+from orchestrator.commands.submit import submit
 from orchestrator.commands.watch import watch
 
 
@@ -27,7 +29,7 @@ def sweep() -> None:
     """
 
 
-for _command in (launch, plan, status, watch, results, cancel, doctor):
+for _command in (launch, plan, status, watch, results, cancel, submit, fetch, doctor):
     sweep.add_command(_command)
 
 

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 import ray.exceptions
@@ -120,6 +121,19 @@ def protect_token(path: Path = TOKEN_PATH) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
+
+
+def job_client(address: str) -> Any:
+    """Return a `JobSubmissionClient` of a cluster's head. Raises `ClusterError`."""
+    from ray.job_submission import JobSubmissionClient  # half a second that a launch need not wait
+
+    try:
+        return JobSubmissionClient(address)
+    except Exception as error:  # the client raises whatever its HTTP library does
+        raise ClusterError(
+            f"--address {address}: no Ray job server answers there ({_line(error)}); use "
+            "http://HOST:8265 of the head, or bring it here with `ray dashboard cluster.yaml`"
+        ) from error
 
 
 def _reached(address: str) -> str:

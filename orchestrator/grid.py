@@ -59,7 +59,7 @@ def load_grid(source: str, *, overrides: Sequence[str] = (), confirm_large: bool
     `overrides` are `key=value` texts: a field (then every evaluation has that value),
     `resources.gpus`, `sweep` or `defaults.FIELD`. Raises `GridError` with every problem.
     """
-    return _expand(_read(source), overrides, confirm_large)
+    return _expand(read_source(source), overrides, confirm_large)
 
 
 def build_grid(
@@ -86,7 +86,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _read(source: str) -> LocatedYaml:
+def read_source(source: str) -> LocatedYaml:
+    """Read the grid file at a path, or the built-in grid of that name; not yet checked."""
     if source in builtin_grids():
         file = package_files.files("orchestrator") / "grids" / f"{source}.yaml"
         return parse_yaml(file.read_text(encoding="utf-8"), f"{source}.yaml")

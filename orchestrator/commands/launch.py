@@ -11,6 +11,7 @@ from orchestrator.commands.options import (
     echo_json,
     grid_options,
     json_option,
+    launch_options,
     read_grid,
     store_option,
 )
@@ -29,27 +30,7 @@ FAILURES_SHOWN = 20
 @click.option("--local", is_flag=True, help="Start Ray on this machine only.")
 @click.option("--address", metavar="ADDR", help="Use this Ray cluster, for example auto.")
 @click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
-@click.option("--limit", type=click.IntRange(min=1), help="Run at most this many evaluations.")
-@click.option(
-    "--max-attempts",
-    type=click.IntRange(min=1),
-    default=3,
-    show_default=True,
-    help="Attempts per evaluation.",
-)
-@click.option("--fail-fast", is_flag=True, help="Stop at the first failed evaluation.")
-@click.option(
-    "--retry-failed/--skip-failed",
-    default=True,
-    show_default=True,
-    help="Run evaluations again that failed in an earlier launch.",
-)
-@click.option("--remeasure", is_flag=True, help="Run evaluations again that are done.")
-@click.option(
-    "--notify",
-    metavar="URL",
-    help="POST one JSON message at the first failure, else at the end.",
-)
+@launch_options
 @json_option
 def launch(store_uri: str, as_json: bool, **options: Any) -> None:
     """Run every evaluation of a grid that is not in the store yet.

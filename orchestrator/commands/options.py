@@ -80,6 +80,39 @@ def read_grid(options: dict[str, Any]) -> "Sweep":
     return load_grid(options.pop("grid"), overrides=overrides, confirm_large=confirmed)
 
 
+def launch_options(command: _Command) -> _Command:
+    """`--limit` to `--notify`: how a launch goes about it."""
+    for option in reversed(
+        (
+            click.option(
+                "--limit", type=click.IntRange(min=1), help="Run at most this many evaluations."
+            ),
+            click.option(
+                "--max-attempts",
+                type=click.IntRange(min=1),
+                default=3,
+                show_default=True,
+                help="Attempts per evaluation.",
+            ),
+            click.option("--fail-fast", is_flag=True, help="Stop at the first failed evaluation."),
+            click.option(
+                "--retry-failed/--skip-failed",
+                default=True,
+                show_default=True,
+                help="Run evaluations again that failed in an earlier launch.",
+            ),
+            click.option("--remeasure", is_flag=True, help="Run evaluations again that are done."),
+            click.option(
+                "--notify",
+                metavar="URL",
+                help="POST one JSON message at the first failure, else at the end.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def store_option(command: _Command) -> _Command:
     """`--store`: where the rows are."""
     return click.option(
