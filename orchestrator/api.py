@@ -1,0 +1,108 @@
+"""Sweeps from scripts and notebooks: build a grid in code, launch, watch, get a DataFrame.
+
+The same functions that the command line calls; docs/api.md has an example that runs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.driver import LaunchOptions
+from orchestrator.grid import Sweep, build_grid, load_grid
+from orchestrator.launching import Where, launch_sweep
+from orchestrator.plan import Plan, make_plan
+from orchestrator.progress import Listener, Silent, Snapshot, progress_for
+from orchestrator.selection import Selection, select
+from orchestrator.status import Status, read_status
+from orchestrator.store import Store
+from orchestrator.summary import Summary
+from orchestrator.watching import snapshot_of
+from orchestrator.watching import watch as _watch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "LaunchOptions",
+    "Listener",
+    "Plan",
+    "Silent",
+    "Snapshot",
+    "Status",
+    "Summary",
+    "Sweep",
+    "Where",
+    "build_grid",
+    "launch",
+    "load_grid",
+    "plan",
+    "results",
+    "status",
+    "watch",
+]
+
+StoreLike = str | PathLike[str]
+Grid = Sweep | Mapping[str, Any] | str
+"""An expanded grid, a mapping of the shape of a grid file, or a grid's path or built-in name."""
+
+
+def launch(
+    grid: Grid,
+    store: StoreLike = "results",
+    *,
+    where: Where | None = None,
+    options: LaunchOptions | None = None,
+    listener: Listener | None = None,
+) -> Summary:
+    """Run what is left of a grid, as `sweep launch` does, and return what became of it.
+
+    listener: told about every state and row; None shows the progress, `Silent()` nothing. A
+    failed evaluation is a row and a count, not an exception. Raises `GridError` for a wrong
+    grid, `UsageError`, `ResourcesError`, `ClusterError` or `StoreError`, before anything starts
+    if it can be known then.
+    """
+    sweep = _expanded(grid)
+    given = (sweep, Store(store), where or Where(), options or LaunchOptions())
+    if listener is not None:
+        return launch_sweep(*given, listener)
+    with closing(progress_for()) as display:
+        return launch_sweep(*given, display)
+
+
+def plan(grid: Grid, store: StoreLike = "results") -> Plan:
+    """Return what a launch would do: evaluations, work and estimated time."""
+    return make_plan(_expanded(grid), Store(store))
+
+
+def results(
+    store: StoreLike = "results",
+    *,
+    where: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    attempts: bool = False,
+) -> "pd.DataFrame":
+    """Return the latest `ok` row of every evaluation and kind of machine.
+
+    where: `COLUMN=VALUE` texts, as in `sweep results`. columns: all but the block lists by
+    default; name `block_nll` and its like to have them. attempts: every attempt instead.
+    """
+    chosen = Selection(where=where, columns=columns, attempts=attempts)
+    return select(Store(store), chosen).to_pandas()
+
+
+def status(store: StoreLike = "results", grid: Grid | None = None) -> Status:
+    """Return who is working on a store, what is in it, and why things failed."""
+    return read_status(Store(store), None if grid is None else _expanded(grid))
+
+
+def watch(store: StoreLike = "results") -> Iterator[list[Snapshot]]:
+    """Yield the states of all drivers on a store, about once a second, until none is left."""
+    for states in _watch(Store(store)):
+        yield [snapshot_of(state) for state in states]
+
+
+def _expanded(grid: Grid) -> Sweep:
+    if isinstance(grid, Sweep):
+        return grid
+    return load_grid(grid) if isinstance(grid, str) else build_grid(grid)
