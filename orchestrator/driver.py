@@ -120,7 +120,7 @@ class _Driver:
             self._show("running")
         if self.tally.running:
             self._wind_down()
-        self.commits.commit()
+        self.commits.close()
 
     def _work_left(self) -> bool:
         return bool(self.tally.running) or len(self.backlog) > 0

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.compaction import Compactor
 from orchestrator.store import Store
 
 INTERVAL = 0.25
@@ -26,6 +27,8 @@ class GroupCommit:
         self._clock = clock
         self._trials: list[Mapping[str, Any]] = []
         self._parts: dict[str, list[Mapping[str, Any]]] = {}
+        self._compactor = Compactor(store)
+        self._stored_parts: set[str] = set()
         self._next = clock()
         self._next_parts = self._next + PARTS_INTERVAL
 
@@ -38,8 +41,11 @@ class GroupCommit:
         self._parts.setdefault(row["run_id"], []).append(row)
 
     def drop_parts(self, run_id: str) -> None:
-        """Forget the waiting parts of an evaluation that has its result."""
+        """Forget the parts of an evaluation that has its result."""
         self._parts.pop(run_id, None)
+        if run_id in self._stored_parts:
+            self._stored_parts.remove(run_id)
+            self._compactor.finished(run_id)
 
     def seconds_left(self) -> float | None:
         """Return how long until a commit is due; None if nothing waits."""
@@ -56,12 +62,18 @@ class GroupCommit:
             self._commit_parts()
         if trials_due:
             self._commit_trials()
+        self._compactor.merge_if_due()
         return trials_due or parts_due
 
     def commit(self) -> None:
         """Commit everything that waits. Raises `StoreError`."""
         self._commit_trials()
         self._commit_parts()
+
+    def close(self) -> None:
+        """Commit everything that waits and put the store in order. Raises `StoreError`."""
+        self.commit()
+        self._compactor.close()
 
     def _commit_trials(self) -> None:
         self._store.append_trials(self._trials)
@@ -70,5 +82,6 @@ class GroupCommit:
 
     def _commit_parts(self) -> None:
         self._store.append_documents([row for rows in self._parts.values() for row in rows])
+        self._stored_parts.update(self._parts)
         self._parts = {}
         self._next_parts = self._clock() + PARTS_INTERVAL

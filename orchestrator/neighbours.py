@@ -74,8 +74,7 @@ class Neighbours:
 
     def _done_elsewhere(self) -> list[str]:
         """Return the run ids that files unread so far hold as done."""
-        own = self._store.own_parts[TRIALS_FOLDER]
-        reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, known=self._files.union(own))
+        reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, skip=self._files, own=False)
         self._files |= reading.names
         return [row["run_id"] for row in reading.table.to_pylist() if self._counts(row)]
 

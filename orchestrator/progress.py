@@ -16,6 +16,8 @@ from workers.events import Progress
 
 PLAIN_INTERVAL = 5.0
 """Seconds between two lines where the output is not a terminal."""
+STILL_INTERVAL = 60.0
+"""The same while nothing ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +89,15 @@ class PlainProgress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._next = 0.0
+        self._printed_at = -STILL_INTERVAL
+        self._ended = -1
 
     def update(self, snapshot: Snapshot) -> None:
-        """Print one line, every few seconds and at the end."""
-        now = time.monotonic()
-        if now >= self._next or snapshot.state == "ended":
-            self._next = now + PLAIN_INTERVAL
+        """Print one line, every few seconds if something has ended, and at the end."""
+        now, ended = time.monotonic(), snapshot.done + snapshot.failed
+        interval = STILL_INTERVAL if ended == self._ended else PLAIN_INTERVAL
+        if now >= self._printed_at + interval or snapshot.state == "ended":
+            self._printed_at, self._ended = now, ended
             self._print(headline(snapshot))
 
     def row(self, row: Mapping[str, Any]) -> None:

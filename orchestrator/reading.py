@@ -28,6 +28,8 @@ _LISTINGS = 6
 """How often a folder is listed again while files vanish from under the reader."""
 _THREADS = 8
 
+Skip = frozenset[str] | set[str]
+
 
 @dataclass
 class Reading:
@@ -55,9 +57,10 @@ def read_folder(
     schema: pa.Schema,
     columns: Sequence[str],
     *,
-    known: frozenset[str] | set[str] = frozenset(),
+    skip: Skip = frozenset(),
+    skip_prefix: str | None = None,
 ) -> Reading:
-    """Read the given columns of every part that is not in `known`, each row once.
+    """Read the given columns of every part that is not to be skipped, each row once.
 
     `row_id` is read as well where it is needed to drop repeated rows. Raises
     `StoreVersionError` if a newer major version wrote a file, `StoreError` if the folder itself
@@ -67,7 +70,8 @@ def read_folder(
     tables: dict[str, pa.Table] = {}
     damaged: dict[str, str] = {}
     for listing in range(_LISTINGS):
-        names = [n for n in _list(storage, folder) if n not in known and n not in tables]
+        names = [n for n in _list(storage, folder) if n not in skip and n not in tables]
+        names = [n for n in names if skip_prefix is None or not n.startswith(skip_prefix)]
         vanished = _read_into(
             storage, folder, [n for n in names if n not in damaged], wanted, tables, damaged
         )
@@ -100,7 +104,7 @@ def _read_into(
     """Read the named files into `tables` and `damaged`; return the names that had vanished."""
     vanished = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        outcomes = pool.map(lambda name: _read_file(storage, folder, name, wanted), names)
+        outcomes = pool.map(lambda name: read_whole(storage, folder, name, wanted), names)
         for name, outcome in zip(names, outcomes, strict=True):
             if outcome is None:
                 vanished.append(name)
@@ -111,10 +115,10 @@ def _read_into(
     return vanished
 
 
-def _read_file(
+def read_whole(
     storage: Storage, folder: str, name: str, wanted: pa.Schema
 ) -> pa.Table | str | None:
-    """Return the file's rows, the reason why it is damaged, or None if it has vanished."""
+    """Return a file's rows, the reason why it is damaged, or None if it has vanished."""
     try:
         source = storage.open(folder, name)
     except FileNotFoundError:

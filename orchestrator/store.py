@@ -10,6 +10,7 @@ Files are immutable and carry their writer's name, so any number of drivers can 
 without a lock. Readers survive damaged files and name them in `Store.damaged`.
 """
 
+import itertools
 import os
 import re
 import socket
@@ -23,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestrator.errors import StoreError
-from orchestrator.reading import Reading, mask_of, read_folder
+from orchestrator.reading import Reading, Skip, mask_of, read_folder
 from orchestrator.storage import open_storage
 from workers.record import BLOCK_COLUMNS, DOCUMENTS, TRIALS
 
@@ -54,13 +55,18 @@ class Store:
         """(path, reason) of the files that the latest reading of each folder skipped."""
         self.own_parts: dict[str, list[str]] = {name: [] for name in SCHEMAS}
         """Names of the parts that this writer has written and not yet compacted."""
-        self._sequence = 0
+        self._sequence = itertools.count(1)  # shared with the thread that compacts
 
     @property
     def log_folder(self) -> str | None:
         """Where evaluators keep what evaluations print; None: a folder of their own machine."""
         root = self.storage.local_root
         return None if root is None else str(root / LOGS_FOLDER)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this writer's parts begin with."""
+        return f"part-{self.writer}-"
 
     def append_trials(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Commit rows of `record.TRIALS` as one file. Raises `StoreError` if that fails."""
@@ -95,18 +101,23 @@ class Store:
         return found
 
     def read(
-        self, folder: str, columns: Sequence[str], *, known: frozenset[str] | set[str] = frozenset()
+        self, folder: str, columns: Sequence[str], *, skip: Skip = frozenset(), own: bool = True
     ) -> Reading:
-        """Read columns of the parts in a folder that are not `known`; update `damaged`."""
-        reading = read_folder(self.storage, folder, SCHEMAS[folder], columns, known=known)
+        """Read columns of the parts in a folder; update `damaged`.
+
+        skip: names of files to leave out. own: whether to read what this writer wrote.
+        """
+        prefix = None if own else self.prefix
+        reading = read_folder(
+            self.storage, folder, SCHEMAS[folder], columns, skip=skip, skip_prefix=prefix
+        )
         others = [item for item in self.damaged if not item[0].startswith(f"{folder}/")]
         self.damaged = others + reading.damaged
         return reading
 
     def write_part(self, folder: str, table: pa.Table) -> str:
         """Commit a table as the next part of this writer and return the file's name."""
-        self._sequence += 1
-        name = f"part-{self.writer}-{self._sequence:08d}.parquet"
+        name = f"{self.prefix}{next(self._sequence):08d}.parquet"
         try:
             self.storage.write(folder, name, encode(table))
         except (OSError, pa.ArrowException) as error:
