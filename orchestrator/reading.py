@@ -118,28 +118,41 @@ def _read_into(
 def read_whole(
     storage: Storage, folder: str, name: str, wanted: pa.Schema
 ) -> pa.Table | str | None:
-    """Return a file's rows, the reason why it is damaged, or None if it has vanished."""
+    """Return a file's rows, the reason why it is damaged, or None if it has vanished.
+
+    Raises `StoreError` if it cannot be told, because the file cannot be fetched at present.
+    """
+    path = f"{storage.uri}/{folder}/{name}"
     try:
-        source = storage.open(folder, name)
+        with storage.open(folder, name) as source:
+            return _parse(source, wanted, path)
+    except FileNotFoundError:
+        return None
+    except pa.ArrowException as error:
+        return f"damaged: {_first_line(error)}"
+    except OSError as error:
+        if storage.local_root is not None:
+            return f"damaged: {_first_line(error)}"
+    # From afar, a broken connection looks like a broken file: look at the whole of it.
+    try:
+        content = storage.fetch(folder, name)
     except FileNotFoundError:
         return None
     except OSError as error:
-        if storage.local_root is None:  # the file may be whole: the connection is what failed
-            raise StoreError(f"{storage.uri}/{folder}/{name}: cannot be read: {error}") from error
-        return f"cannot be opened: {error}"
-    except pa.ArrowInvalid as error:  # an empty file cannot be mapped
-        return f"not a Parquet file: {error}"
-    with source:
-        try:
-            file = pq.ParquetFile(source)
-            if missing := [key for key in _KEYS if key not in file.schema_arrow.names]:
-                return f"a foreign Parquet file: no column {', '.join(missing)}"
-            _check_version(file, f"{storage.uri}/{folder}/{name}")
-            return conform(
-                file.read([n for n in wanted.names if n in file.schema_arrow.names]), wanted
-            )
-        except (pa.ArrowException, OSError) as error:
-            return f"damaged: {_first_line(error)}"
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+    try:
+        return _parse(pa.BufferReader(content), wanted, path)
+    except (pa.ArrowException, OSError) as error:
+        return f"damaged: {_first_line(error)}"
+
+
+def _parse(source: pa.NativeFile, wanted: pa.Schema, path: str) -> pa.Table | str:
+    file = pq.ParquetFile(source)
+    present = set(file.schema_arrow.names)
+    if missing := [key for key in _KEYS if key not in present]:
+        return f"a foreign Parquet file: no column {', '.join(missing)}"
+    _check_version(file, path)
+    return conform(file.read([name for name in wanted.names if name in present]), wanted)
 
 
 def conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:

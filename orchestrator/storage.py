@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from orchestrator.errors import StoreError, UsageError
 
@@ -38,6 +38,9 @@ class Storage(Protocol):
 
     def open(self, folder: str, name: str) -> pa.NativeFile:
         """Open a file for reading; `FileNotFoundError` once it has vanished."""
+
+    def fetch(self, folder: str, name: str) -> pa.Buffer:
+        """Return the content of a file; `OSError` means that it cannot be had at present."""
 
     def write(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
         """Make a file appear, complete and durable."""
@@ -86,6 +89,10 @@ class LocalStorage:
     def open(self, folder: str, name: str) -> pa.NativeFile:
         """Open a file for reading; `FileNotFoundError` once it has vanished."""
         return pa.memory_map(str(self._root / folder / name))
+
+    def fetch(self, folder: str, name: str) -> pa.Buffer:
+        """Return the content of a file."""
+        return pa.py_buffer((self._root / folder / name).read_bytes())
 
     def write(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
         """Make a file appear, complete and durable."""
@@ -151,6 +158,15 @@ class ObjectStorage:
         path = f"{self._prefix}/{folder}/{name}"
         return _patiently(lambda: self._files.open_input_file(path))
 
+    def fetch(self, folder: str, name: str) -> pa.Buffer:
+        """Return the content of an object, asked for repeatedly."""
+
+        def read() -> pa.Buffer:
+            with self._files.open_input_file(f"{self._prefix}/{folder}/{name}") as file:
+                return file.read_buffer()
+
+        return _patiently(read)
+
     def write(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
         """Put one complete object; repeated on errors, which is safe for a key of one's own."""
         _patiently(lambda: self._put(folder, name, data))
@@ -196,7 +212,7 @@ def _patiently(action: Callable[[], _Result]) -> _Result:
     """Repeat an action on an object store: a dropped connection is ordinary, a refusal is not."""
     retrying = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.1, max=5),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
         retry=retry_if_exception(_may_pass),
         reraise=True,
     )
