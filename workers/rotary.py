@@ -105,6 +105,8 @@ def _refuse_length_dependent(module: nn.Module) -> None:
 
 
 def _rotary_from(module: nn.Module, buffers: dict[str, Tensor], n_layers: int) -> Rotary:
+    if any(buffer.dtype not in (torch.float32, torch.float64) for buffer in buffers.values()):
+        raise UnsupportedModelError("the rotary frequencies were rounded to half precision")
     frequencies = [buffer.detach().to(torch.float64) for buffer in buffers.values()]
     if list(buffers) == ["inv_freq"]:
         return Rotary(frequencies, [0] * n_layers)
