@@ -7,6 +7,7 @@ when it runs: `sweep --help` must not wait for torch, ray or pyarrow.
 import click
 
 from orchestrator.commands.cancel import cancel
+from orchestrator.commands.compact import compact
 from orchestrator.commands.doctor import doctor
 from orchestrator.commands.fetch import fetch
 from orchestrator.commands.launch import launch
@@ -29,7 +30,7 @@ def sweep() -> None:
     """
 
 
-for _command in (launch, plan, status, watch, results, cancel, submit, fetch, doctor):
+for _command in (launch, plan, status, watch, results, cancel, compact, submit, fetch, doctor):
     sweep.add_command(_command)
 
 

@@ -130,10 +130,13 @@ def job_client(address: str) -> Any:
     try:
         return JobSubmissionClient(address)
     except Exception as error:  # the client raises whatever its HTTP library does
-        raise ClusterError(
-            f"--address {address}: no Ray job server answers there ({_line(error)}); use "
-            "http://HOST:8265 of the head, or bring it here with `ray dashboard cluster.yaml`"
-        ) from error
+        remedy = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
+        reason = "no Ray job server answers there"
+        if "uthentication" in str(error):
+            reason = "the cluster asks for its token"
+            remedy = "copy its ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
+        message = f"--address {address}: {reason} ({_line(error)[:200]}): {remedy}"
+        raise ClusterError(message) from error
 
 
 def _reached(address: str) -> str:

@@ -52,7 +52,8 @@ def submit(
 
     check_store(store_uri)
     command = [python, "-m", "orchestrator.cli", "launch", "--grid", GRID_FILE, "--yes"]
-    command += ["--address", "auto", "--store", store_uri, *launch]
+    # The job's RAY_ADDRESS names the cluster it runs in, which is where a launch then goes.
+    command += ["--store", store_uri, *launch]
     entrypoint = shlex.join(command)
     client = job_client(address)
     with packed(source, overrides) as folder:

@@ -54,7 +54,7 @@ def grid_options(command: _Command) -> _Command:
             click.option(
                 "--grid",
                 required=True,
-                metavar="FILE|NAME",
+                metavar="FILE_OR_NAME",
                 help="A grid file, or the name of a built-in grid such as quickstart.",
             ),
             click.option(
@@ -85,11 +85,15 @@ def launch_options(command: _Command) -> _Command:
     for option in reversed(
         (
             click.option(
-                "--limit", type=click.IntRange(min=1), help="Run at most this many evaluations."
+                "--limit",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Run at most this many evaluations.",
             ),
             click.option(
                 "--max-attempts",
                 type=click.IntRange(min=1),
+                metavar="N",
                 default=3,
                 show_default=True,
                 help="Attempts per evaluation.",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--sort", multiple=True, metavar="COLUMN", help="-COLUMN descends. Repeatable.")
 @click.option("--columns", metavar="A,B,…", help="Which columns, in which order.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most this many rows.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most this many rows.")
 @click.option("--attempts", is_flag=True, help="Every attempt, failed ones too.")
 def results(store_uri: str, form: str, **options: Any) -> None:
     """Print the results in a store: the latest ok row of each evaluation and kind of machine.

@@ -14,7 +14,7 @@ CAUSES_SHOWN = 20
 
 @click.command()
 @store_option
-@click.option("--grid", metavar="FILE|NAME", help="Count per entry of this grid, too.")
+@click.option("--grid", metavar="FILE_OR_NAME", help="Count per entry of this grid, too.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As given to sweep launch."
 )
