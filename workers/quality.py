@@ -99,10 +99,10 @@ def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
 def _scored(start: int, logits: Tensor, targets: Tensor) -> Scored:
     nll = token_nll(logits, targets).cpu()
     if not torch.isfinite(nll).all():
-        first = start + int((~torch.isfinite(nll)).nonzero()[0])
+        # A NaN in one value reaches every query of its chunk: the chunk is all we can name.
         raise NumericalError(
-            f"the loss of token {first + 1} is {nll[first - start].item()}; the model's weights or "
-            "its logits in this dtype hold NaN or infinity (try dtype float32 or bfloat16)"
+            f"the losses of tokens {start + 1} to {start + len(nll)} hold NaN or infinity: so do "
+            "the model's weights, or its activations in this dtype (try float32 or bfloat16)"
         )
     return Scored(start, nll)
 
