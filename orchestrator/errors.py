@@ -34,6 +34,12 @@ class GridProblem:
     key: str
     message: str
 
+    @property
+    def order(self) -> tuple[str, int]:
+        """Sort key: file, then line."""
+        name, _, line = self.place.rpartition(":")
+        return (name, int(line)) if line.isdigit() else (self.place, 0)
+
     def __str__(self) -> str:
         return ": ".join(part for part in (self.place, self.key, self.message) if part)
 
@@ -44,8 +50,8 @@ class GridError(OrchestratorError):
     exit_code = EXIT_USAGE
 
     def __init__(self, problems: Sequence[GridProblem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.order))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
     def __reduce__(self) -> tuple[type["GridError"], tuple[tuple[GridProblem, ...]]]:
         """Pickle by the problems, not by the joined message."""

@@ -94,7 +94,7 @@ def did_you_mean(given: Any, allowed: Iterable[str]) -> str:
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
     """Return the message for a key that is not among the allowed ones."""
     words = list(allowed)
-    return f"unknown key; allowed: {', '.join(words)}{did_you_mean(key, words)}"
+    return f"unknown key{did_you_mean(key, words)}; allowed: {', '.join(words)}"
 
 
 def _message(kind: str, loc: tuple[str | int, ...], item: Any) -> str:

@@ -204,7 +204,9 @@ def describe_progress(progress: Progress | None) -> str:
     """Return where an evaluation stands, in a few words."""
     if progress is None:
         return "started"
-    text = f"{progress.phase} {progress.tokens_done:,}/{progress.tokens_total:,} tokens"
+    text = progress.phase
+    if progress.tokens_total:
+        text += f" {progress.tokens_done:,}/{progress.tokens_total:,} tokens"
     if progress.documents_total > 1:
         text += f", {progress.documents_done}/{progress.documents_total} documents"
     return text + ("" if progress.perplexity is None else f", perplexity {progress.perplexity:.3f}")

@@ -1,6 +1,8 @@
 """What `sweep status`, `watch` and `cancel` say about a store, running or not."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -218,3 +220,20 @@ def test_cancelling_nothing_is_said(store: Store) -> None:
     request_cancel(store.storage, "long-gone")
     output = CliRunner().invoke(command, ["cancel", "--store", store.uri]).output
     assert "no driver is running" in output
+
+
+def test_ctrl_c_stops_watching_and_says_that_the_sweep_goes_on(store: Store) -> None:
+    driver(store, "w")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", "watch", "--store", store.uri],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert "s: 5/9 done" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        stdout, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the sweep goes on" in stdout

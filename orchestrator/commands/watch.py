@@ -1,10 +1,17 @@
 """`sweep watch`: follow running drivers live."""
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.commands.options import store_option
+from orchestrator.errors import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.store import Store
 
 PLAIN_SECONDS = 5.0
 
@@ -18,27 +25,38 @@ def watch(store_uri: str) -> None:
     not a terminal, one line per driver every few seconds. Ctrl-C stops watching, not the sweep.
     """
     from rich.console import Console  # not for --help
-    from rich.live import Live
 
     from orchestrator.store import Store
-    from orchestrator.watching import plain_line, render_drivers
-    from orchestrator.watching import watch as follow
 
     store, console = Store(store_uri), Console()
-    seen = False
-    if console.is_terminal:
-        with Live(console=console, auto_refresh=False) as live:
-            for states in follow(store):
-                seen = True
-                live.update(render_drivers(states), refresh=True)
-    else:
-        due = 0.0
-        for states in follow(store):
-            seen = True
-            if time.monotonic() >= due:
-                due = time.monotonic() + PLAIN_SECONDS
-                click.echo("\n".join(plain_line(state) for state in states))
+    try:
+        seen = _follow(store, console)
+    except KeyboardInterrupt:
+        click.echo("stopped watching; the sweep goes on (sweep cancel would stop it)")
+        click.get_current_context().exit(EXIT_INTERRUPTED)
     click.echo(
         f"no driver is running on {store_uri}{' any more' if seen else ''}; "
         f"sweep status --store {store_uri} shows what is there"
     )
+
+
+def _follow(store: "Store", console: "Console") -> bool:
+    """Show the drivers until none is left; return whether there was any."""
+    from rich.live import Live
+
+    from orchestrator.watching import plain_line, render_drivers, watch
+
+    seen = False
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for states in watch(store):
+                seen = True
+                live.update(render_drivers(states), refresh=True)
+    else:
+        due = 0.0
+        for states in watch(store):
+            seen = True
+            if time.monotonic() >= due:
+                due = time.monotonic() + PLAIN_SECONDS
+                click.echo("\n".join(plain_line(state) for state in states))
+    return seen
