@@ -19,6 +19,7 @@ import ray
 import ray.exceptions
 
 from orchestrator.errors import ClusterError, UsageError
+from orchestrator.guardian import guarded
 from orchestrator.locks import held_gpus
 from orchestrator.placement import Node
 
@@ -88,13 +89,13 @@ def connect(*, local: bool = False, address: str | None = None) -> Iterator[Clus
 def _started() -> Iterator[None]:
     """Start Ray on this machine, with the GPUs that no other sweep holds."""
     protect_token()
-    with held_gpus() as gpus:
+    with held_gpus() as gpus, guarded():
         if gpus.restricted:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus.visible)
         try:
             ray.init(
                 address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
+                num_cpus=usable_cpus(),
                 num_gpus=len(gpus.visible),
                 object_store_memory=OBJECT_STORE_BYTES,
                 include_dashboard=False,
@@ -106,6 +107,13 @@ def _started() -> Iterator[None]:
             raise ClusterError(f"Ray does not start on this machine: {_line(error)}") from error
         protect_token()
         yield
+
+
+def usable_cpus() -> int:
+    """Return the processors that this process may use, which can be fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # not Linux
 
 
 def protect_token(path: Path = TOKEN_PATH) -> None:

@@ -1,0 +1,71 @@
+"""End what is left of a local Ray when its driver is gone, however it went.
+
+Ray's own processes end with their parent, but its two agents try for minutes to tell the dead
+cluster of its death. A small process with nothing but the standard library waits for the
+driver's end of a pipe to close, and then kills what carries the mark of that driver's cluster.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+MARK = "SINKSWEEP_LOCAL_CLUSTER"
+"""Environment variable that every process of a local cluster inherits."""
+GRACE_SECONDS = 3.0
+"""Time to end by themselves."""
+LIMIT_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Mark what this process starts meanwhile, and have it end with this process at the latest."""
+    mark = uuid.uuid4().hex
+    environment = {name: value for name, value in os.environ.items() if name != MARK}
+    guardian = subprocess.Popen(
+        [sys.executable, "-I", __file__, mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # whoever reads ours must not wait for it
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C in the terminal is not for it
+    )
+    os.environ[MARK] = mark
+    try:
+        yield
+    finally:
+        os.environ.pop(MARK, None)
+        if guardian.stdin is not None:
+            guardian.stdin.close()
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes that carry a mark; none where there is no `/proc`."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
+def main(mark: str) -> None:
+    """Wait for the driver to go, then see to it that its cluster goes."""
+    sys.stdin.buffer.read()
+    began = time.monotonic()
+    while (left := marked(mark)) and time.monotonic() - began < LIMIT_SECONDS:
+        if time.monotonic() - began >= GRACE_SECONDS:
+            for process in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process, signal.SIGKILL)
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
