@@ -88,7 +88,7 @@ def switch(model: PreTrainedModel, implementation: str) -> None:
     """
     for module in model.modules():
         if isinstance(module, PreTrainedModel):
-            module.config._attn_implementation = implementation
+            module.config._attn_implementation = implementation  # noqa: SLF001 the only setter
 
 
 class _Roll:

@@ -1,0 +1,231 @@
+"""Benchmarks of the evaluation engine, each a ratio measured in one run.
+
+    python -m benchmarks.engine nll         parallel pass against the plain token loop
+    python -m benchmarks.engine decode      ring buffer against concatenate-and-re-rotate
+    python -m benchmarks.engine recompute   recompute against streaming, per decoded token
+    python -m benchmarks.engine memory      peak memory of a long document against a short one
+
+They need neither ray nor datasets. Opponents take turns, so that a drift of the machine's speed
+hits both; medians are reported.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+
+import click
+import torch
+
+from benchmarks.machine import describe, measured_machine
+from benchmarks.plain_loop import Cache, PlainNeoX
+from workers.decode import RingStepper, WindowStepper
+from workers.loading import LoadedModel, load
+from workers.metering import timed_steps
+from workers.quality import CHUNK, state_before, stream_nll, token_nll
+from workers.ring import RingPass
+from workers.spec import EvalSpec
+from workers.visibility import Visibility
+
+
+@click.group(help=__doc__)
+@click.option("--threads", default=1, show_default=True, help="Threads of a CPU run.")
+def main(threads: int) -> None:
+    """Run one benchmark."""
+    torch.set_num_threads(threads)
+
+
+@main.command()
+@click.option("--model", default="random:pythia-70m", show_default=True)
+@click.option("--n-sink", default=4, show_default=True)
+@click.option("--window-size", default=1024, show_default=True)
+@click.option("--tokens", default=4096, show_default=True, help="Length of the parallel pass.")
+@click.option("--steps", default=60, show_default=True, help="Steps of the loop per round.")
+@click.option("--rounds", default=5, show_default=True)
+def nll(model: str, n_sink: int, window_size: int, tokens: int, steps: int, rounds: int) -> None:
+    """Milliseconds per scored token: the parallel pass against the plain token loop."""
+    loaded = _load(model)
+    visibility = Visibility(n_sink, window_size)
+    ids = _ids(loaded, tokens + 1)
+    loop = _warm_loop(loaded, ids, visibility, "ring")
+
+    def parallel() -> None:
+        for _ in stream_nll(loaded.model, loaded.rotary, ids, visibility, CHUNK):
+            pass
+
+    def looped() -> None:
+        token = int(ids[loop.position])
+        logits = loop.decoder.step(token, loop.position)
+        token_nll(logits[None], ids[loop.position + 1 : loop.position + 2])
+        loop.position += 1
+
+    pairs = [
+        (
+            timed_steps(parallel, 1, loaded.device).total_ms / tokens,
+            statistics.median(timed_steps(looped, steps, loaded.device).steps_ms),
+        )
+        for _ in range(rounds)
+    ]
+    weights = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+    weights -= loaded.model.get_input_embeddings().weight.nbytes  # one row of it is read
+    machine = measured_machine(loaded.device, loaded.dtype, 2048)
+    floor_ms = weights / machine.read_gb_per_s / 1e6
+    _report(
+        "nll",
+        machine=describe(machine),
+        parallel_ms_per_token=_median(pair[0] for pair in pairs),
+        loop_ms_per_token=_median(pair[1] for pair in pairs),
+        ratio=_median(pair[1] / pair[0] for pair in pairs),
+        loop_over_one_reading_of_the_weights=_median(pair[1] for pair in pairs) / floor_ms,
+    )
+
+
+@main.command()
+@click.option("--model", default="demo", show_default=True)
+@click.option("--n-sink", default=4, show_default=True)
+@click.option("--window-size", default=508, show_default=True)
+@click.option("--steps", default=200, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+def decode(model: str, n_sink: int, window_size: int, steps: int, rounds: int) -> None:
+    """Milliseconds per decoded token: ring buffer against concatenate-and-re-rotate."""
+    loaded = _load(model)
+    visibility = Visibility(n_sink, window_size)
+    ids = _ids(loaded, window_size + 2 * rounds * steps + 200)
+    loop = _warm_loop(loaded, ids, visibility, "concatenate")
+    start = window_size + 100
+    span = range(start, start + rounds * (steps + 5))
+    ring = _ring_stepper(loaded, ids, visibility, span)
+
+    def concatenated() -> None:
+        loop.decoder.step(int(ids[loop.position]), loop.position)
+        loop.position += 1
+
+    pairs = _turns(ring.step, concatenated, steps, rounds, loaded.device)
+    _report(
+        "decode",
+        ring_ms=_median(pair[0] for pair in pairs),
+        concatenate_ms=_median(pair[1] for pair in pairs),
+        ratio=_median(pair[1] / pair[0] for pair in pairs),
+    )
+
+
+@main.command()
+@click.option("--model", default="demo", show_default=True)
+@click.option("--n-sink", default=4, show_default=True)
+@click.option("--window-size", default=124, show_default=True)
+@click.option("--steps", default=20, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+def recompute(model: str, n_sink: int, window_size: int, steps: int, rounds: int) -> None:
+    """Milliseconds per decoded token: recompute against streaming at the same budget."""
+    loaded = _load(model)
+    visibility = Visibility(n_sink, window_size)
+    budget = n_sink + window_size
+    span = range(budget + 1, budget + 1 + rounds * (steps + 5))
+    ids = _ids(loaded, span.stop + 1)
+    ring = _ring_stepper(loaded, ids, visibility, span)
+    window = WindowStepper(loaded, ids, span, budget)
+    pairs = _turns(ring.step, window.step, steps, rounds, loaded.device)
+    _report(
+        "recompute",
+        streaming_ms=_median(pair[0] for pair in pairs),
+        recompute_ms=_median(pair[1] for pair in pairs),
+        ratio=_median(pair[1] / pair[0] for pair in pairs),
+    )
+
+
+@main.command()
+@click.option("--short", default=50_000, show_default=True, help="Tokens of the short document.")
+@click.option("--long", default=1_000_000, show_default=True, help="Tokens of the long document.")
+def memory(short: int, long: int) -> None:
+    """Peak resident memory of the quality pass, from token ids, each in its own process."""
+    short_mb, long_mb = _peak_of(short), _peak_of(long)
+    _report("memory", short_mb=short_mb, long_mb=long_mb, ratio=long_mb / short_mb)
+
+
+@main.command(hidden=True)
+@click.argument("tokens", type=int)
+def peak(tokens: int) -> None:
+    """Score one document of this many random tokens and print the peak in MB."""
+    loaded = _load("demo")
+    ids = _ids(loaded, tokens)
+    for _ in stream_nll(loaded.model, loaded.rotary, ids, Visibility(4, 124)):
+        pass
+    click.echo(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _peak_of(tokens: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.engine", "peak", str(tokens)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+class _Loop:
+    """A plain loop and the position it has reached."""
+
+    def __init__(self, decoder: PlainNeoX) -> None:
+        self.decoder, self.position = decoder, 0
+
+
+def _warm_loop(loaded: LoadedModel, ids: torch.Tensor, at: Visibility, cache: Cache) -> _Loop:
+    """Return a loop whose cache is full, so that every timed step evicts."""
+    assert at.window_size is not None
+    loop = _Loop(PlainNeoX(loaded.model, at.n_sink, at.window_size, cache))
+    while loop.position <= at.n_sink + at.window_size + 1:
+        loop.decoder.step(int(ids[loop.position]), loop.position)
+        loop.position += 1
+    return loop
+
+
+def _ring_stepper(
+    loaded: LoadedModel, ids: torch.Tensor, visibility: Visibility, span: range
+) -> RingStepper:
+    state = state_before(loaded.model, loaded.rotary, ids[: span.start], visibility)
+    ring = RingPass(loaded.rotary, visibility, state, span, loaded.device)
+    return RingStepper(loaded, ids, span, ring)
+
+
+def _turns(
+    ours: Callable[[], None],
+    theirs: Callable[[], None],
+    steps: int,
+    rounds: int,
+    device: torch.device,
+) -> list[tuple[float, float]]:
+    """Return the median step of both, in milliseconds, per round."""
+    for _ in range(5):
+        ours()
+        theirs()
+    return [
+        (
+            statistics.median(timed_steps(ours, steps, device).steps_ms),
+            statistics.median(timed_steps(theirs, steps, device).steps_ms),
+        )
+        for _ in range(rounds)
+    ]
+
+
+def _load(model: str) -> LoadedModel:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = "bfloat16" if device.type == "cuda" else "float32"
+    spec = EvalSpec(model=model, dataset="random", max_tokens=2, method="streaming", dtype=dtype)
+    return load(spec, device)
+
+
+def _ids(loaded: LoadedModel, n_tokens: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(loaded.vocab_size, (n_tokens,), generator=generator)
+    return ids.to(loaded.device)
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def _report(name: str, **figures: float | str) -> None:
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}
+    click.echo(json.dumps({"benchmark": name, "torch": torch.__version__, **rounded}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
