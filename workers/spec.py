@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
@@ -113,7 +113,9 @@ def normalise(spec: EvalSpec) -> EvalSpec:
         changes |= _defaults("save_token_nll")
     if not is_hub_dataset(spec.dataset):
         changes |= _defaults("split")
-    return replace(spec, **changes)
+    # Building a spec checks it, which is most of the cost of expanding a large grid.
+    is_normal = all(getattr(spec, name) == value for name, value in changes.items())
+    return spec if is_normal else replace(spec, **changes)
 
 
 def identity(spec: EvalSpec) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def identity(spec: EvalSpec) -> dict[str, Any]:
     Paths are replaced by what they mean (the content hash is in the revision fields), so that
     moving a file or a folder keeps the run id and changing its content does not.
     """
-    values = asdict(normalise(spec))
+    values = _values(normalise(spec))
     values["model"] = _model_identity(spec.model)
     values["dataset"] = _dataset_identity(spec.dataset)
     return {
@@ -134,7 +136,8 @@ def identity(spec: EvalSpec) -> dict[str, Any]:
 
 def columns(spec: EvalSpec) -> dict[str, Any]:
     """Return the normalised spec as columns of a row; what `dense` has no use for is None."""
-    values = asdict(normalise(spec)) | {"measure": list(normalise(spec).measure)}
+    values = _values(normalise(spec))
+    values["measure"] = list(values["measure"])
     if spec.method == "dense":
         values |= {"n_sink": None, "window_size": None}
     return values
@@ -174,6 +177,10 @@ def is_hub_model(model: str) -> bool:
 def is_hub_dataset(dataset: str) -> bool:
     """Tell whether the text comes from the Hub."""
     return dataset in ("wikitext-103", "pg19")
+
+
+def _values(spec: EvalSpec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in FIELD_NAMES}  # `asdict` copies deeply, slowly
 
 
 def _defaults(*names: str) -> dict[str, Any]:
