@@ -49,6 +49,7 @@ class _Evaluator:
     request: Request
     node_id: str | None = None
     """Known, and the evaluator ready, after its first answer."""
+    process_id: int | None = None
     call: Any = None
     """The call in flight; None: free."""
     run_ids: dict[str, None] = field(default_factory=dict)
@@ -141,6 +142,10 @@ class RayExecutor:
         """Return how many evaluators have work."""
         return sum(1 for item in self._evaluators.values() if item.run_ids)
 
+    def process_ids(self) -> list[int]:
+        """Return the processes of the evaluators that are ready, each on its own node."""
+        return [item.process_id for item in self._evaluators.values() if item.process_id]
+
     def close(self) -> None:
         """Kill the evaluators."""
         self._cancelled = True
@@ -204,7 +209,7 @@ class RayExecutor:
         item.idle_since = time.monotonic()
         if isinstance(result, Batch):
             return self._reported(item, result)
-        item.node_id, _ = result
+        item.node_id, item.process_id = result
         self._failed_starts = 0
         return ()
 
