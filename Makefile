@@ -3,7 +3,7 @@
 #   make test    install the test tools too, run the tests
 #
 # A CPU build of torch is a tenth of the download. Where pip would choose the CUDA build:
-#   make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
+#   make demo TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
 STORE ?= results
@@ -72,7 +72,7 @@ format: $(VENV)/installed-dev
 check: lint types test
 
 bench: $(VENV)/installed-bench
-	$(BIN)/python -m benchmarks
+	for part in nll decode recompute memory; do $(BIN)/python -m benchmarks.engine $$part || exit 1; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
