@@ -1,5 +1,6 @@
 """Expansion: which evaluations a grid stands for."""
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import GridError
 from orchestrator.grid import LARGE, Resources, Sweep, build_grid, builtin_grids, load_grid
+from workers.spec import DEFAULTS as SPEC_DEFAULTS
+from workers.spec import FIELD_NAMES
 
 ROOT = Path(__file__).parent.parent
 DEFAULTS = {
@@ -294,3 +297,39 @@ def test_the_papers_tables_expand_to_their_cells(name: str, count: int) -> None:
     # Any 40 digits are a commit; pinned, nothing is looked up on the Hub.
     sweep = load_grid(name, overrides=(f"model_revision={'a' * 40}",))
     assert (len(sweep.evaluations), sweep.n_folded) == (count, 0)
+
+
+def documentation() -> str:
+    return (ROOT / "docs" / "grids.md").read_text()
+
+
+def test_the_example_of_the_documentation_expands_as_it_says(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", documentation(), re.DOTALL)
+    (tmp_path / "g.yaml").write_text(example)
+    sweep = load_grid(str(tmp_path / "g.yaml"), overrides=("model=random:tiny-neox",))
+    assert len(sweep.evaluations) == 6 + 4 + 3
+    assert sweep.resources == Resources(gpus=0)
+
+
+def test_every_field_and_built_in_grid_is_documented() -> None:
+    documented = re.findall(r"^\| `([\w-]+)` \|", documentation(), re.MULTILINE)
+    assert sorted(documented) == sorted([*FIELD_NAMES, *builtin_grids()])
+    for name, default in SPEC_DEFAULTS.items():
+        (shown,) = re.findall(rf"^\| `{name}` \| ([^|]+) \|", documentation(), re.MULTILINE)
+        value = list(default) if isinstance(default, tuple) else default
+        assert default is None or str(value).replace("'", "").lower() == shown.strip("`").lower()
+
+
+def test_the_messages_in_the_documentation_are_real(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (messages,) = re.findall(r"```\n(g.yaml.*?)```", documentation(), re.DOTALL)
+    (tmp_path / "g.yaml").write_text(
+        "sweep: s\ndefaults: {model: random:tiny-neox, dataset: random, max_tokens: 9}\ngrids:\n"
+        "  - method: [dense, streming]\n  - method: dense\n"
+        "    zip: {n_sink: [1], window_size: [1, 2]}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GridError) as caught:
+        load_grid("g.yaml")
+    assert str(caught.value) == messages.strip()

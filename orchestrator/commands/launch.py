@@ -55,6 +55,8 @@ def launch(store_uri: str, as_json: bool, **options: Any) -> None:
         echo_json({**asdict(summary), "store": store_uri, "exit_code": summary.exit_code})
     else:
         click.echo(describe(summary, store_uri))
+    for path, reason in store.damaged:
+        click.echo(f"warning: damaged file left out: {path}: {reason}", err=True)
     click.get_current_context().exit(summary.exit_code)
 
 
