@@ -15,7 +15,7 @@ from orchestrator.executor import Executor
 from orchestrator.grid import Resources, Sweep
 from orchestrator.inline import InlineExecutor
 from orchestrator.progress import Listener
-from orchestrator.remaining import device_matches
+from orchestrator.remaining import device_matches, find_remaining
 from orchestrator.store import Store
 from orchestrator.summary import Summary
 
@@ -49,8 +49,19 @@ def launch_sweep(
     sweep: Sweep, store: Store, where: Where, options: LaunchOptions, listener: Listener
 ) -> Summary:
     """Run what is left of a sweep. Raises `ResourcesError` before anything is started."""
+    if _is_nothing_left(sweep, store, options):  # then neither torch nor Ray is worth starting
+        idle = InlineExecutor()
+        idle.notes = ()
+        return run_sweep(sweep, store, idle, options, listener)
     with _executor(sweep.resources, store, where) as executor:
         return run_sweep(sweep, store, executor, options, listener)
+
+
+def _is_nothing_left(sweep: Sweep, store: Store, options: LaunchOptions) -> bool:
+    remaining = find_remaining(
+        sweep, store, skip_failed=options.skip_failed, remeasure=options.remeasure
+    )
+    return not remaining.todo
 
 
 @contextmanager

@@ -75,3 +75,16 @@ def test_without_ray_the_remedy_is_said(tmp_path: Path) -> None:
     assert "ray is not installed" in line
     assert "--inline" in line
     assert [path.name for path in tmp_path.iterdir()] == ["g.yaml"]
+
+
+def test_where_nothing_is_left_neither_torch_nor_ray_is_started(tmp_path: Path) -> None:
+    grid = {**GRID, "grids": [{"dataset": "random", "method": "dense"}]}
+    grid["defaults"] = {**GRID["defaults"], "model": "random:tiny-neox"}
+    (tmp_path / "g.yaml").write_text(json.dumps(grid))
+    assert launch(tmp_path, MAIN, ["--inline"]).returncode == 0
+    without = "import sys\nsys.modules['torch'] = sys.modules['ray'] = None\n" + MAIN
+    again = launch(tmp_path, without, ["--local"])
+    assert again.returncode == 0, again.stderr
+    assert "(0 run now, 1 done before)" in again.stdout
+    measured_again = launch(tmp_path, without, ["--local", "--remeasure"])
+    assert measured_again.returncode == 2
