@@ -52,8 +52,8 @@ def _row(context: click.Context, option: click.Option) -> str:
     kind = "" if option.is_flag else f" {option.make_metavar(context)}"
     shown = option.show_default and option.default is not None
     default = f"`{_default(option)}`" if shown else ""
-    help_text = (option.help or "").replace("|", "\\|")
-    return f"| `{names}{kind}` | {help_text} | {default} |".replace("||", "| |")
+    cells = [f"`{names}{kind}`", option.help or "", default]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _default(option: click.Option) -> object:
