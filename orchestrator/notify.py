@@ -26,6 +26,7 @@ class Notifier:
         self.check(url)
         self._url, self._listener = url, listener
         self._last_failure: str | None = None
+        self._latest: Snapshot | None = None
         self._thread: threading.Thread | None = None
 
     @staticmethod
@@ -38,6 +39,7 @@ class Notifier:
     def update(self, snapshot: Snapshot) -> None:
         """Pass the state on; post at the first failed evaluation and at the end."""
         self._listener.update(snapshot)
+        self._latest = snapshot
         if snapshot.failed or snapshot.state == "ended":
             self._post_once("failure" if snapshot.failed else "end", snapshot)
 
@@ -52,7 +54,9 @@ class Notifier:
         self._listener.note(message)
 
     def close(self) -> None:
-        """Wait until the message is out, or given up."""
+        """Say that the launch broke off, if nothing was said yet, and wait for the message."""
+        if self._latest is not None:
+            self._post_once("aborted", self._latest)
         if self._thread is not None:
             self._thread.join(TIMEOUT + 1)
 

@@ -17,7 +17,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import sweep as command
+from orchestrator.notify import Notifier
+from orchestrator.progress import Silent
 from orchestrator.store import Store
+from orchestrator.watching import snapshot_of
 from tests.cli_reference import FILE, reference
 from tests.sweeps import ok_run_ids, row
 
@@ -297,6 +300,18 @@ def test_one_message_is_posted_at_the_first_failure(
     (message,) = taken
     assert message["event"] == "failure"
     assert "empty.txt" in message["failure"]
+
+
+def test_one_message_is_posted_where_a_launch_breaks_off(
+    workplace: Path, webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    url, taken = webhook
+    display = Notifier(url, Silent())
+    display.update(snapshot_of({"sweep": "s", "total": 9, "ok": 3, "state": "running"}))
+    assert taken == []
+    display.close()
+    (message,) = taken
+    assert (message["event"], message["done"], message["total"]) == ("aborted", 3, 9)
 
 
 def test_a_webhook_that_does_not_answer_does_not_disturb(workplace: Path) -> None:

@@ -89,6 +89,13 @@ def test_attempts_show_failures_and_results_do_not(store: str) -> None:
     assert "boom" in run(store, "--attempts", "--where", "status=failed").output
 
 
+def test_an_infinite_perplexity_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    Store(tmp_path).append_trials([row(1, perplexity=float("inf"), nll_sum=None)])
+    (only,) = found(str(tmp_path), "--columns", "perplexity,nll_sum")
+    assert only == {"perplexity": "inf", "nll_sum": None}
+    assert "inf" in run(str(tmp_path)).output
+
+
 def test_csv_has_full_precision_and_nothing_for_what_is_missing(store: str) -> None:
     output = run(store, "--format", "csv", "--where", "method=dense").stdout
     (only,) = csv.DictReader(io.StringIO(output))

@@ -1,6 +1,8 @@
 """`sweep results`: rows of the store for people and programs."""
 
 import json
+import math
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,7 +57,8 @@ def render(table: "pa.Table", form: str) -> str:
     from orchestrator import tables
 
     if form == "json":
-        return json.dumps(table.to_pylist(), indent=2, default=_as_text, allow_nan=False)
+        plain = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
+        return json.dumps(plain, indent=2, allow_nan=False)
     rows = [tuple(row.values()) for row in table.to_pylist()]
     write = {
         "table": tables.text_table,
@@ -73,5 +76,10 @@ def _default_columns(form: str, attempts: bool) -> tuple[str, ...]:
     return ATTEMPT_COLUMNS if attempts else DEFAULT_COLUMNS
 
 
-def _as_text(value: Any) -> str:
-    return str(value.isoformat())
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it; an infinite perplexity is a text, because null is missing."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value.isoformat() if isinstance(value, datetime) else value
