@@ -54,7 +54,11 @@ def measure(count: int, reuse_actors: bool) -> dict[str, Any]:
             tune.with_resources(Noop, {"cpu": 1, "gpu": 1}),
             param_space={"seed": tune.grid_search(list(range(count)))},
             tune_config=tune.TuneConfig(reuse_actors=reuse_actors),
-            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
         )
         began = time.perf_counter()
         results = tuner.fit()

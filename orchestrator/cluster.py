@@ -4,19 +4,21 @@ Local mode starts a Ray of its own, without dashboard, that dies with this proce
 that goes wrong on the way is one line with a remedy.
 """
 
+import collections
 import contextlib
 import logging
 import os
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
+from ray.util.metrics import Counter, Gauge
 
 from orchestrator.errors import ClusterError, UsageError
 from orchestrator.guardian import guarded
@@ -63,6 +65,38 @@ class Cluster:
     def is_alive(self, node_id: str) -> bool:
         """Tell whether a node is still there."""
         return any(node.node_id == node_id for node in self.nodes())
+
+
+class Metrics:
+    """What Ray's dashboard and Prometheus show of a sweep, under `ray_sinksweep_…`.
+
+    Counted here and handed to Ray now and then: thousands of calls a second would cost more
+    than the evaluations they count.
+    """
+
+    def __init__(self) -> None:
+        self._attempts = Counter(
+            "sinksweep_attempts", "Attempts that have ended", tag_keys=("sweep", "outcome")
+        )
+        self._evaluators = Gauge(
+            "sinksweep_evaluators", "Evaluators by what they do", tag_keys=("state",)
+        )
+        self._waiting = Gauge("sinksweep_evaluations", "Evaluations that wait or run")
+        self._ended: collections.Counter[tuple[str, str]] = collections.Counter()
+
+    def ended(self, row: Mapping[str, Any]) -> None:
+        """Count an attempt: `ok`, or the type of its error."""
+        outcome = "ok" if row["status"] == "ok" else row.get("error_type") or "failed"
+        self._ended[(row.get("sweep") or "", outcome)] += 1
+
+    def report(self, *, busy: int, idle: int, starting: int, wanted: int) -> None:
+        """Hand everything to Ray."""
+        for (sweep, outcome), count in self._ended.items():
+            self._attempts.inc(count, tags={"sweep": sweep, "outcome": outcome})
+        self._ended.clear()
+        for state, count in (("busy", busy), ("idle", idle), ("starting", starting)):
+            self._evaluators.set(count, tags={"state": state})
+        self._waiting.set(wanted)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator import attempts
-from orchestrator.cluster import Cluster
+from orchestrator.cluster import Cluster, Metrics
 from orchestrator.errors import ClusterError, ResourcesError
 from orchestrator.executor import Happened, Lost, Returned, Slot, Update, model_key
 from orchestrator.grid import Resources
@@ -91,6 +91,8 @@ class RayExecutor:
         self._room = requests(resources, cluster.nodes(), cluster.node_types())
         self.notes: Sequence[str] = (describe(self._room[0], len(self._room), resources),)
         self._surveyed_at = time.monotonic()
+        self._metrics = Metrics()
+        self._wanted = 0
         self._started = 0
         self._failed_starts = 0
         self._cancelled = False
@@ -101,6 +103,8 @@ class RayExecutor:
         if now - self._surveyed_at > SURVEY_SECONDS:
             self._surveyed_at = now
             self._room = self._survey()
+            self._report()
+        self._wanted = wanted
         self._release(wanted, now)
         if not self._cancelled:
             self._start(wanted)
@@ -151,6 +155,15 @@ class RayExecutor:
         self._cancelled = True
         for item in list(self._evaluators.values()):
             self._remove(item)
+        self._wanted = 0
+        self._report()
+
+    def _report(self) -> None:
+        """Tell Ray's metrics what the evaluators do."""
+        starting = sum(1 for item in self._evaluators.values() if item.node_id is None)
+        busy = self.busy()
+        idle = len(self._evaluators) - busy - starting
+        self._metrics.report(busy=busy, idle=idle, starting=starting, wanted=self._wanted)
 
     def _survey(self) -> list[Request]:
         """Return the room that the cluster has now; the last known if its nodes are all gone."""
@@ -216,6 +229,8 @@ class RayExecutor:
     def _reported(self, item: _Evaluator, batch: Batch) -> Sequence[Update]:
         updates: list[Update] = [Happened(run_id, event) for run_id, event in batch.events]
         finished = [event for _, event in batch.events if isinstance(event, Finished)]
+        for event in finished:
+            self._metrics.ended(event.row)
         over = [run_id for run_id, event in batch.events if isinstance(event, Finished)]
         for run_id in (*over, *batch.not_started):
             item.run_ids.pop(run_id, None)

@@ -15,7 +15,7 @@ UNBOUNDED_TOKENS = 100_000
 UNBOUNDED_DOCUMENTS = 10
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Rank:
     """Where an evaluation stands in the queue; the smallest runs first."""
 

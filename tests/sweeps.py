@@ -12,7 +12,8 @@ from workers.spec import EvalSpec, normalise
 
 def spec(seed: int, **fields: Any) -> EvalSpec:
     """Return a normalised spec; the seed makes it one of many."""
-    given = {"model": "demo", "dataset": "pydoc", "method": "streaming", "seed": seed} | fields
+    given: dict[str, Any] = {"model": "demo", "dataset": "pydoc", "method": "streaming"}
+    given |= {"seed": seed, **fields}
     return normalise(EvalSpec(**given))
 
 
@@ -32,7 +33,7 @@ def ok_run_ids(store: Store) -> list[str]:
     """Return the run ids of the store's results, sorted; a result stored twice shows twice."""
     table = store.results(["run_id"])
     assert store.damaged == []
-    return sorted(table.column("run_id").to_pylist())
+    return sorted(str(run_id) for run_id in table.column("run_id").to_pylist())
 
 
 def run_ids(sweep: Sweep) -> list[str]:

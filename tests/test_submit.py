@@ -1,10 +1,12 @@
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from orchestrator import attempts, submit
 from orchestrator.cluster import Cluster, connect
@@ -179,6 +181,26 @@ def test_an_idle_evaluator_is_released(
         time.sleep(0.1)
     assert executor.free() == []
     executor.close()
+
+
+def test_rates_and_failures_reach_the_metrics_of_ray(gpus: Cluster, tmp_path: Path) -> None:
+    options = LaunchOptions(max_attempts=1)
+    launch(gpus, sweep_of(5), tmp_path, options, script={"1": ["error"]})
+    ports = {node["MetricsExportPort"] for node in ray.nodes() if node["Alive"]}
+    wanted = ('outcome="ok"', 'outcome="ValueError"')
+    text = ""
+    for _ in range(60):
+        text = "".join(_scrape(port) for port in ports)
+        if all(part in text for part in wanted):
+            break
+        time.sleep(1)
+    assert "ray_sinksweep_attempts" in text
+    assert all(part in text for part in wanted)
+
+
+def _scrape(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        return str(page.read().decode())
 
 
 def test_no_cluster_at_an_address_is_said_in_one_line() -> None:
