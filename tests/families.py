@@ -75,6 +75,14 @@ SUPPORTED = [
     Family("hunyuan_v1_dense", "Hunyuan", "norms behind the rotation"),
 ]
 
+NATIVE = [
+    Family("falcon", "Falcon 7B, Falcon 2", "rotary, multi-query"),
+    Family("falcon", "Falcon-RW", "ALiBi", {"alibi": True, "multi_query": False}),
+    Family("mpt", "MPT-7B, MPT-30B", "ALiBi"),
+    Family("bloom", "BLOOM", "ALiBi"),
+]
+"""Evaluated token by token, on their own attention."""
+
 REFUSED = [
     ("glm", "GLM 4", "interleaved rotary", "do not reproduce"),
     ("cohere", "Command R", "interleaved rotary", "do not reproduce"),
@@ -82,9 +90,6 @@ REFUSED = [
     ("gpt_oss", "gpt-oss", "learned sink logits in the softmax", "do not reproduce"),
     ("diffllama", "DiffLlama", "difference of two attentions", "do not reproduce"),
     ("gptj", "GPT-J", "interleaved rotary, own attention", "cannot be run|AttentionInterface"),
-    ("falcon", "Falcon", "own attention", "AttentionInterface"),
-    ("mpt", "MPT", "ALiBi, own attention", "AttentionInterface"),
-    ("bloom", "BLOOM", "ALiBi, own attention", "cannot be run"),
     ("gpt2", "GPT-2", "learned absolute positions", "no rotary position"),
     ("opt", "OPT", "learned absolute positions", "no rotary position"),
     ("mamba", "Mamba", "no attention", "not a cache of keys|cannot be run|AttentionInterface"),

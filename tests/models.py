@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from workers.attention import install
 from workers.loading import LoadedModel, load
+from workers.native import NATIVE_FAMILIES
 from workers.rotary import rotary_of
 from workers.spec import EvalSpec
 
@@ -60,20 +61,22 @@ def tiny(model_type, **changes):
 
 
 def loaded(model):
-    install(model)
+    native = model.config.model_type in NATIVE_FAMILIES
+    if not native:
+        install(model)
     config = model.config.get_text_config()
     return LoadedModel(
         key=type(model).__name__,
         model=model,
         tokenizer=None,
-        rotary=rotary_of(model, config.num_hidden_layers),
+        rotary=None if native else rotary_of(model, config.num_hidden_layers),
         device=torch.device("cpu"),
         dtype=torch.float32,
         n_layers=config.num_hidden_layers,
         kv_heads=getattr(config, "num_key_value_heads", config.num_attention_heads),
         head_dim=16,
         vocab_size=config.vocab_size,
-        trained_positions=config.max_position_embeddings,
+        trained_positions=getattr(config, "max_position_embeddings", None),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.families import REFUSED, SUPPORTED
+from tests.families import NATIVE, REFUSED, SUPPORTED
 from tests.models import random_ids, tiny, tiny_transformer
 from tests.reference import rolling_cache_nll
 from workers.decode import RingStepper
@@ -89,6 +89,10 @@ def table():
     lines += [
         f"| `{family.model_type}` | {family.examples} | {family.trait} | tested | tested |"
         for family in SUPPORTED
+    ]
+    lines += [
+        f"| `{family.model_type}` | {family.examples} | {family.trait} | token by token | tested |"
+        for family in NATIVE
     ]
     lines += [
         f"| `{model_type}` | {examples} | {trait} | refused | refused |"

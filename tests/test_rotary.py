@@ -1,5 +1,7 @@
 """Rotation at any position: against a float64 oracle, millions of tokens into a stream."""
 
+import copy
+
 import pytest
 import torch
 
@@ -76,4 +78,4 @@ def test_models_with_two_kinds_of_layers_use_both_frequencies():
 
 def test_attention_that_never_arrives_here_is_refused():
     with pytest.raises(UnsupportedModelError, match="AttentionInterface"):
-        install(tiny_transformer("falcon"))
+        install(copy.deepcopy(tiny_transformer("falcon")))

@@ -21,11 +21,11 @@ from workers.metering import (
     timed_once,
     timed_steps,
 )
-from workers.quality import CHUNK, state_before
+from workers.native import NativeDecoder
+from workers.quality import CHUNK, state_before, window_logits
 from workers.ring import RingPass
 from workers.spec import EvalSpec
 from workers.visibility import DENSE, Visibility
-from workers.windows import WindowPass
 
 
 class Stepper(Protocol):
@@ -66,26 +66,38 @@ class WindowStepper:
     def __init__(self, loaded: LoadedModel, ids: Tensor, span: range, budget: int) -> None:
         self._loaded, self._ids, self._span, self._budget = loaded, ids, span, budget
         self._query = span.start
-        self._pass = self._window_pass()
         self.logits: Tensor | None = None
 
     def step(self) -> None:
         """Recompute the window of the next query."""
         first = max(0, self._query - self._budget)
-        window = self._ids[first : self._query + 1]
-        if len(window) != self._pass.length:  # only before the budget is full
-            self._pass = self._window_pass()
-        with torch.inference_mode(), using(self._pass):
-            self.logits = run(self._loaded.model, window[None], keep=1)[0, 0]
+        window = self._ids[None, first : self._query + 1]
+        model, rotary = self._loaded.model, self._loaded.rotary
+        self.logits = window_logits(model, rotary, window, keep=1)[0, 0]
         self._query += 1
 
     def reset(self) -> None:
         """Go back to the first query."""
         self._query = self._span.start
 
-    def _window_pass(self) -> WindowPass:
-        length = min(self._query, self._budget) + 1
-        return WindowPass(self._loaded.rotary, length, self._ids.device)
+
+class NativeStepper:
+    """`streaming` and `dense` of a family that runs on its own attention."""
+
+    def __init__(self, decoder: NativeDecoder, ids: Tensor, span: range) -> None:
+        self._decoder, self._ids, self._span = decoder, ids, span
+        self._start, self._query = decoder.snapshot(), span.start
+        self.logits: Tensor | None = None
+
+    def step(self) -> None:
+        """Run the next token."""
+        self.logits = self._decoder.step(self._ids[self._query : self._query + 1])
+        self._query += 1
+
+    def reset(self) -> None:
+        """Restore the cache."""
+        self._decoder.restore(self._start)
+        self._query = self._span.start
 
 
 @dataclass(frozen=True)
@@ -161,16 +173,31 @@ def _stepper(
     if spec.method == "recompute":
         assert spec.budget is not None
         return WindowStepper(loaded, ids, plan.span, spec.budget), None
-    visibility = visibility_of(spec)
-    ring: list[RingPass] = []
+    ready: list[Stepper] = []
+    prefill = _native_prefill if loaded.rotary is None else _ring_prefill
+    prefill_ms = timed_once(
+        lambda: ready.append(prefill(loaded, ids, spec, plan.span, chunk)), loaded.device
+    )
+    return ready[0], prefill_ms if plan.first else None
 
-    def prefill() -> None:
-        prefix = ids[: plan.first]
-        state = state_before(loaded.model, loaded.rotary, prefix, visibility, chunk)
-        ring.append(RingPass(loaded.rotary, visibility, state, plan.span, loaded.device))
 
-    prefill_ms = timed_once(prefill, loaded.device)
-    return RingStepper(loaded, ids, plan.span, ring[0]), prefill_ms if plan.first else None
+def _ring_prefill(
+    loaded: LoadedModel, ids: Tensor, spec: EvalSpec, span: range, chunk: int
+) -> Stepper:
+    visibility, rotary = visibility_of(spec), loaded.rotary
+    assert rotary is not None
+    state = state_before(loaded.model, rotary, ids[: span.start], visibility, chunk)
+    ring = RingPass(rotary, visibility, state, span, loaded.device)
+    return RingStepper(loaded, ids, span, ring)
+
+
+def _native_prefill(
+    loaded: LoadedModel, ids: Tensor, spec: EvalSpec, span: range, _chunk: int
+) -> Stepper:
+    decoder = NativeDecoder(loaded.model, visibility_of(spec), loaded.device)
+    for query in range(span.start):
+        decoder.step(ids[query : query + 1])
+    return NativeStepper(decoder, ids, span)
 
 
 def visibility_of(spec: EvalSpec) -> Visibility:

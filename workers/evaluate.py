@@ -17,6 +17,7 @@ from workers.decode import decode_latency
 from workers.errors import NumericalError
 from workers.events import Assignment, Event, Finished, PartDone, Progress
 from workers.loading import LoadedModel, load, model_key
+from workers.native import make_room
 from workers.provenance import device_columns, software_columns
 from workers.quality import CHUNK, Scored
 from workers.record import complete, spec_columns
@@ -56,7 +57,7 @@ class Evaluator:
         self._store_tokens = store_tokens
         self._loaded: LoadedModel | None = None
         self._documents: tuple[tuple[Any, ...], list[TokenisedDocument]] | None = None
-        self._parity: dict[str, float] = {}
+        self._parity: dict[str, float | None] = {}
 
     @property
     def loaded_model(self) -> str | None:
@@ -84,6 +85,7 @@ class Evaluator:
         yield _phase("load")
         loaded = self._model(spec)
         documents = self._texts(spec, loaded)
+        make_room(loaded.model, max(len(document.ids) for document in documents))
         yield _phase("self-check")
         row: dict[str, Any] = {
             "parity_max_abs_diff": self._checked(loaded, spec),
@@ -128,7 +130,7 @@ class Evaluator:
             self._documents = (key, tokenised_documents(spec, loaded))
         return self._documents[1]
 
-    def _checked(self, loaded: LoadedModel, spec: EvalSpec) -> float:
+    def _checked(self, loaded: LoadedModel, spec: EvalSpec) -> float | None:
         if loaded.key not in self._parity:
             self._parity[loaded.key] = self_check(loaded, spec)
         return self._parity[loaded.key]

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from workers.attention import install
 from workers.errors import ModelLoadError, NumericalError
+from workers.native import NATIVE_FAMILIES
 from workers.presets import preset_config
 from workers.rotary import Rotary, rotary_of
 from workers.spec import RANDOM_MODEL_PREFIX, EvalSpec, is_hub_model
@@ -27,7 +28,8 @@ class LoadedModel:
     model: Any
     tokenizer: Any | None
     """None for `random:` models."""
-    rotary: Rotary
+    rotary: Rotary | None
+    """None for a family that is evaluated token by token (`workers/native.py`)."""
     device: torch.device
     dtype: torch.dtype
     n_layers: int
@@ -59,22 +61,42 @@ def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
     model = _random_model(spec, dtype, device) if _is_random(spec) else _stored_model(spec, dtype)
     model = model.to(device).eval().requires_grad_(False)
     _refuse_non_finite(model)
-    install(model)
+    native = model.config.model_type in NATIVE_FAMILIES
+    if not native:
+        install(model)
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     return LoadedModel(
         key=model_key(spec),
         model=model,
         tokenizer=None if _is_random(spec) else _tokenizer(spec),
-        rotary=rotary_of(model, config.num_hidden_layers),
+        rotary=None if native else rotary_of(model, config.num_hidden_layers),
         device=device,
         dtype=dtype,
         n_layers=config.num_hidden_layers,
-        kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+        kv_heads=_kv_heads(config),
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
         vocab_size=model.get_input_embeddings().num_embeddings,
-        trained_positions=getattr(config, "max_position_embeddings", None),
+        trained_positions=_trained_positions(config),
     )
+
+
+def _kv_heads(config: Any) -> int:
+    """Return the heads whose keys are cached; Falcon has names of its own for them."""
+    if config.model_type == "falcon" and not config.new_decoder_architecture:
+        return 1 if config.multi_query else int(config.num_attention_heads)
+    for name in ("num_key_value_heads", "num_kv_heads"):
+        if getattr(config, name, None):
+            return int(getattr(config, name))
+    return int(config.num_attention_heads)
+
+
+def _trained_positions(config: Any) -> int | None:
+    """Return the context length of the training; ALiBi models may not state one."""
+    for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
+        if getattr(config, name, None):
+            return int(getattr(config, name))
+    return None
 
 
 def _is_random(spec: EvalSpec) -> bool:

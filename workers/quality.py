@@ -4,6 +4,7 @@ Logits are turned into float32 log-probabilities chunk by chunk and never kept. 
 chunk is a matter of memory and speed; it cannot change a result (`tests/test_quality.py`).
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from workers.attention import run, using
 from workers.chunked import ChunkedPass, LayerState
 from workers.errors import NumericalError
+from workers.native import native_stream_logits, native_window_logits
 from workers.rotary import Rotary
 from workers.visibility import Visibility, recompute_windows
 from workers.windows import WindowPass
@@ -32,10 +34,21 @@ class Scored:
 
 
 def stream_nll(
-    model: PreTrainedModel, rotary: Rotary, ids: Tensor, visibility: Visibility, chunk: int = CHUNK
+    model: PreTrainedModel,
+    rotary: Rotary | None,
+    ids: Tensor,
+    visibility: Visibility,
+    chunk: int = CHUNK,
 ) -> Iterator[Scored]:
-    """Score all T - 1 queries of token ids [T] under `streaming` or `dense`, chunk by chunk."""
+    """Score all T - 1 queries of token ids [T] under `streaming` or `dense`, chunk by chunk.
+
+    rotary: None for a family that runs token by token (`workers/native.py`).
+    """
     queries, targets = ids[:-1], ids[1:]
+    if rotary is None:
+        for query, logits in native_stream_logits(model, ids, visibility):
+            yield _scored(query, logits[None], targets[query : query + 1])
+        return
     attention = ChunkedPass(rotary, visibility)
     for start in range(0, len(queries), chunk):
         part = queries[start : start + chunk]
@@ -64,7 +77,7 @@ def state_before(
 
 def recompute_nll(
     model: PreTrainedModel,
-    rotary: Rotary,
+    rotary: Rotary | None,
     ids: Tensor,
     budget: int,
     *,
@@ -82,13 +95,25 @@ def recompute_nll(
     if span is not None:
         windows = [window for window in windows if window[2] in span]
     for group in _equal_shapes(windows, batch_tokens):
-        first, end, scored = group[0]
-        attention = WindowPass(rotary, end - first, ids.device)
+        _, end, scored = group[0]
         rows = torch.stack([ids[begin:stop] for begin, stop, _ in group])
         targets = torch.stack([ids[query + 1 : stop + 1] for _, stop, query in group])
-        with torch.inference_mode(), using(attention):
-            logits = run(model, rows, keep=end - scored)
-            yield _scored(scored, logits.flatten(0, 1), targets.flatten())
+        logits = window_logits(model, rotary, rows, end - scored)
+        yield _scored(scored, logits.flatten(0, 1), targets.flatten())
+
+
+def window_logits(model: PreTrainedModel, rotary: Rotary | None, rows: Tensor, keep: int) -> Tensor:
+    """Return the last `keep` logits of fresh forwards over windows [batch, n] of token ids."""
+    if rotary is None:
+        return native_window_logits(model, rows, keep)
+    with torch.inference_mode(), using(_window_pass(rotary, rows.shape[1], rows.device)):
+        return run(model, rows, keep)
+
+
+@functools.lru_cache(maxsize=4)
+def _window_pass(rotary: Rotary, length: int, device: torch.device) -> WindowPass:
+    """Keep the angles between windows of one length: they are no part of the forward."""
+    return WindowPass(rotary, length, device)
 
 
 def token_nll(logits: Tensor, targets: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from workers.attention import NAME, run, switch, using
 from workers.chunked import ChunkedPass
 from workers.errors import NumericalError, UnsupportedModelError
 from workers.loading import LoadedModel
+from workers.native import check_native
 from workers.quality import stream_nll, token_nll
 from workers.ring import RingPass
 from workers.spec import EvalSpec
@@ -35,12 +36,19 @@ NATIVE_TOLERANCE = 1e-3
 KEPT_LAYERS = 2
 
 
-def self_check(loaded: LoadedModel, spec: EvalSpec) -> float:
+def self_check(loaded: LoadedModel, spec: EvalSpec) -> float | None:
     """Return the largest difference between the two passes, in nats.
+
+    None for a family that is evaluated token by token: it has one pass, which is checked against
+    the library's own forward.
 
     Raises `UnsupportedModelError` if our attention is not the model's, and `NumericalError` if
     the parallel pass is not the rolling cache.
     """
+    if loaded.rotary is None:
+        with _in_float32(loaded) as model:
+            check_native(model, loaded.vocab_size, loaded.device)
+        return None
     with _in_float32(loaded) as model:
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(loaded.vocab_size, (CHECK_TOKENS + 1,), generator=generator)
@@ -57,6 +65,7 @@ def self_check(loaded: LoadedModel, spec: EvalSpec) -> float:
 
 def parity(model: Any, loaded: LoadedModel, ids: Tensor, visibility: Visibility) -> float:
     """Return max |nll| difference between parallel pass and ring decode over token ids [T]."""
+    assert loaded.rotary is not None
     parallel = torch.cat(
         [part.nll for part in stream_nll(model, loaded.rotary, ids, visibility, chunk=100)]
     )
@@ -80,6 +89,7 @@ def _small(spec: EvalSpec) -> Visibility:
 
 def _compare_with_native(model: Any, loaded: LoadedModel, ids: Tensor) -> None:
     """Refuse a model whose own attention and positions ours do not reproduce."""
+    assert loaded.rotary is not None
     attention = ChunkedPass(loaded.rotary, DENSE)
     attention.begin(len(ids), ids.device)
     with torch.inference_mode(), using(attention):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workers.attention import LayerCall, run, using
 from workers.chunked import additive_mask
+from workers.errors import UnsupportedModelError
 from workers.loading import LoadedModel
 from workers.rotary import Angles, Rotary, rotate
 from workers.visibility import DENSE
@@ -53,6 +54,8 @@ def sink_strength(
     measured = [text[:tokens] for text in texts if len(text) > 1]
     if not measured or tokens < 2:
         raise ValueError("texts: at least one text of two tokens is needed to measure a sink")
+    if loaded.rotary is None:
+        raise UnsupportedModelError("the attention of this family cannot be looked into")
     attention = _SinkPass(loaded.rotary)
     for text in measured:
         attention.begin(len(text), loaded.device)
