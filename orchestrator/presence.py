@@ -93,14 +93,14 @@ class Presence:
         return self._clock() >= self._next - (BEAT_SECONDS - HURRY_SECONDS if hurry else 0.0)
 
     def beat(self, describe: Callable[[], Mapping[str, Any]]) -> None:
-        """Write a heartbeat and look at the others. Raises `StoreError` if it keeps failing."""
+        """Look at the others and write a heartbeat. Raises `StoreError` if it keeps failing."""
         self._next = self._clock() + BEAT_SECONDS
         self._counter += 1
-        state = {**describe(), **self._identity(), "peers": sorted(self.peers)}
         try:
+            self._look()
+            state = {**describe(), **self._identity(), "peers": sorted(self.peers)}
             text = json.dumps(state, allow_nan=False).encode()
             self._storage.replace(FOLDER, f"{self._writer}.json", text)
-            self._look()
             self._missed = 0
         except OSError as error:
             self._missed += 1
