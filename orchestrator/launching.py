@@ -18,6 +18,7 @@ from orchestrator.progress import Listener
 from orchestrator.remaining import device_matches, find_remaining
 from orchestrator.store import Store
 from orchestrator.summary import Summary
+from workers.threads import wait_politely
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ def _executor(resources: Resources, store: Store, where: Where) -> Iterator[Exec
 
 
 def _inline_options(resources: Resources, store: Store) -> dict[str, Any]:
+    wait_politely()
     import torch  # only here: a launch on a cluster needs no torch on this machine
 
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -19,6 +19,7 @@ from workers.events import Assignment, Event, Finished
 from workers.output import OutputCapture
 from workers.record import complete, spec_columns
 from workers.spec import EVAL_VERSION
+from workers.threads import wait_politely
 
 DEFAULT_EVALUATOR = "workers.evaluate:Evaluator"
 """Import path of the evaluator that measures."""
@@ -114,6 +115,7 @@ class EvaluatorHost:
 
 def build_evaluator(path: str, options: Mapping[str, Any]) -> EvaluatorLike:
     """Import `module:Class` and make an evaluator of it."""
+    wait_politely()
     module, _, name = path.partition(":")
     factory = getattr(importlib.import_module(module), name)
     return cast("EvaluatorLike", factory(**options))
