@@ -31,6 +31,8 @@ TICK = 0.25
 PATIENCE = 3.0
 """Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
 DISPLAY_INTERVAL = 0.2
+WAITING_NOTE_SECONDS = 60.0
+"""How often to say that nothing runs because there is no evaluator yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class _Driver:
         self.provenance = git_state()
         self.stopping = False
         self._display_at = 0.0
+        self._idle_since = time.monotonic()
 
     def run(self, interrupts: Interrupts) -> Summary:
         """Loop until nothing is left, or until told to stop."""
@@ -118,9 +121,21 @@ class _Driver:
             self._handle(self.executor.wait(self._timeout()))
             self.commits.commit_if_due()
             self._show("running")
+            self._say_if_waiting()
         if self.tally.running:
             self._wind_down()
         self.commits.close()
+
+    def _say_if_waiting(self) -> None:
+        now = time.monotonic()
+        if self.tally.running:
+            self._idle_since = now
+        elif now - self._idle_since > WAITING_NOTE_SECONDS:
+            self._idle_since = now
+            self.listener.note(
+                "nothing runs: the cluster is starting nodes, other work holds its resources "
+                "(see `ray status`), or other drivers hold what is left (see `sweep status`)"
+            )
 
     def _work_left(self) -> bool:
         return bool(self.tally.running) or len(self.backlog) > 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.backlog import Backlog
+from orchestrator.errors import StoreError, StoreVersionError
 from orchestrator.grid import Sweep
 from orchestrator.presence import Presence
 from orchestrator.remaining import STATE_COLUMNS, device_matches
@@ -74,7 +75,12 @@ class Neighbours:
 
     def _done_elsewhere(self) -> list[str]:
         """Return the run ids that files unread so far hold as done."""
-        reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, skip=self._files, own=False)
+        try:
+            reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, skip=self._files, own=False)
+        except StoreVersionError:
+            raise
+        except StoreError:  # cannot be read at present: tried again in a second
+            return []
         self._files |= reading.names
         return [row["run_id"] for row in reading.table.to_pylist() if self._counts(row)]
 

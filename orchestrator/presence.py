@@ -7,6 +7,7 @@ different machines are never compared. On the same machine a vanished process is
 
 import contextlib
 import json
+import math
 import os
 import socket
 import time
@@ -18,6 +19,7 @@ from typing import Any
 from orchestrator.errors import StoreError
 from orchestrator.progress import Snapshot
 from orchestrator.storage import Storage
+from workers.events import Progress
 
 FOLDER = "drivers"
 BEAT_SECONDS = 1.0
@@ -210,8 +212,13 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _progress(progress: Any) -> dict[str, Any]:
-    return asdict(progress) if progress is not None else {}
+def _progress(progress: Progress | None) -> dict[str, Any]:
+    values = asdict(progress) if progress is not None else {}
+    # JSON knows no infinity: a perplexity that has overflowed is not shown.
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def _read_json(storage: Storage, name: str) -> dict[str, Any] | None:

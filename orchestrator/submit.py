@@ -35,6 +35,8 @@ IDLE_SECONDS = 60.0
 """An evaluator without work is released after this time."""
 SURVEY_SECONDS = 2.0
 """How often the cluster is asked for its nodes."""
+ROOMLESS_SECONDS = 600.0
+"""How long a cluster may be without any node for the evaluations before the sweep gives up."""
 STARTS_AT_ONCE = 64
 FAILED_STARTS = 3
 """Evaluators in a row that do not start, after which the sweep gives up."""
@@ -90,7 +92,7 @@ class RayExecutor:
         self._evaluators: dict[str, _Evaluator] = {}
         self._room = requests(resources, cluster.nodes(), cluster.node_types())
         self.notes: Sequence[str] = (describe(self._room[0], len(self._room), resources),)
-        self._surveyed_at = time.monotonic()
+        self._surveyed_at = self._had_room_at = time.monotonic()
         self._metrics = Metrics()
         self._wanted = 0
         self._started = 0
@@ -166,11 +168,15 @@ class RayExecutor:
         self._metrics.report(busy=busy, idle=idle, starting=starting, wanted=self._wanted)
 
     def _survey(self) -> list[Request]:
-        """Return the room that the cluster has now; the last known if its nodes are all gone."""
+        """Return the room that the cluster has now; for a while, what it had before."""
         try:
-            return requests(self._resources, self._cluster.nodes(), self._cluster.node_types())
-        except ResourcesError:
+            room = requests(self._resources, self._cluster.nodes(), self._cluster.node_types())
+        except ResourcesError as error:
+            if time.monotonic() - self._had_room_at > ROOMLESS_SECONDS:
+                raise ClusterError(f"the cluster has lost its nodes: {error}") from error
             return self._room
+        self._had_room_at = time.monotonic()
+        return room
 
     def _start(self, wanted: int) -> None:
         starting = sum(1 for item in self._evaluators.values() if item.node_id is None)

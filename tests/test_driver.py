@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import threading
@@ -13,11 +14,13 @@ from orchestrator.driver import LaunchOptions, run_sweep
 from orchestrator.errors import StoreError
 from orchestrator.grid import PlannedEvaluation, Sweep
 from orchestrator.inline import InlineExecutor
-from orchestrator.presence import read_drivers, request_cancel
+from orchestrator.presence import describe_snapshot, read_drivers, request_cancel
+from orchestrator.progress import Running, Snapshot
 from orchestrator.store import Store
 from orchestrator.summary import Summary
 from tests.crashing_evaluator import part
 from tests.sweeps import Listening, ok_run_ids, row, run_ids, spec, sweep_of
+from workers.events import Progress
 
 CRASHING = "tests.crashing_evaluator:CrashingEvaluator"
 
@@ -291,3 +294,20 @@ def test_a_store_that_fills_up_stops_the_sweep_loudly(
 
 def _no_space(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_perplexity_that_overflows_does_not_disturb_the_heartbeat() -> None:
+    progress = Progress(
+        phase="quality",
+        documents_done=0,
+        documents_total=1,
+        tokens_done=1,
+        tokens_total=2,
+        perplexity=float("inf"),
+    )
+    running = (Running(run_id="x", label="y", progress=progress),)
+    numbers = dict.fromkeys(("total", "done_before", "done_elsewhere", "ok", "failed"), 0)
+    snapshot = Snapshot(sweep="s", skipped=0, waiting=0, running=running, **numbers)
+    (described,) = describe_snapshot(snapshot)["running"]
+    assert described["perplexity"] is None
+    json.dumps(describe_snapshot(snapshot), allow_nan=False)
