@@ -132,6 +132,7 @@ def _perplexity_scale(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
         axes.set_yscale("log")
         axes.set_ylim(low / 10 ** (span * 0.95 + 0.05), high * 10 ** (span * 0.5 + 0.02))
         axes.set_ylabel(look.text("perplexity_log"))
+        axes.yaxis.set_major_formatter("{x:,.4g}")
     else:
         axes.set_ylim(0, high * 1.38)
         axes.set_ylabel(look.text("perplexity"))
@@ -264,14 +265,16 @@ def _font_size(points: int) -> float:
 
 def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     selection, rows = data.selection, data.rows
-    points = data.varied.replace("_size", "") + " " + rows[data.varied].astype(int).astype(str)
+    values = rows[data.varied].astype(int)
+    points = values.map(lambda value: look.text(f"fixed_{data.varied}", value=value))
     parts = [*captions.setting(selection, look), look.text("whiskers")]
     if any(_to_best(data, row_id, blocks) for row_id in rows["row_id"]):
         parts.append(look.text("best_note"))
     increases = rows["perplexity_increase"].dropna()
     if len(increases):
         low, high = (numbers.percent(v, signed=True) for v in (increases.min(), increases.max()))
-        parts.append(look.text("recompute_note", low=low, high=high))
+        key = "recompute_note" if low != high else "recompute_note_one"
+        parts.append(look.text(key, low=low, high=high))
     if rows["runtime_ms"].notna().any():
         parts += captions.runtime(selection, look)
     if rows["speedup"].notna().any():

@@ -6,8 +6,12 @@ it runs: `analysis --help` must not wait for pandas or matplotlib.
 
 import click
 
+from analysis.commands.audit import audit
+from analysis.commands.compare import compare
 from analysis.commands.plot import plot
+from analysis.commands.report import report
 from analysis.commands.table import table
+from analysis.commands.transfer import export, import_
 from orchestrator.commands.options import SweepGroup
 
 
@@ -21,7 +25,7 @@ def analysis() -> None:
     """
 
 
-for _command in (plot, table):
+for _command in (plot, table, report, audit, compare, import_, export):
     analysis.add_command(_command)
 
 

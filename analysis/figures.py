@@ -7,7 +7,16 @@ from typing import Any, Protocol
 
 from matplotlib.figure import Figure
 
-from analysis import ablation, ablation_panels, blocks, comparison, summary
+from analysis import (
+    ablation,
+    ablation_panels,
+    blocks,
+    comparison,
+    latency_memory,
+    pareto,
+    position,
+    summary,
+)
 from analysis.canvas import save
 from analysis.errors import MissingRowsError
 from analysis.selection import Selection
@@ -40,6 +49,9 @@ FAMILIES: dict[str, Family] = {
     "ablation_window_size": Family(ablation.select_window_size, ablation_panels.draw),
     "ablation_n_sink": Family(ablation.select_n_sink, ablation_panels.draw),
     "results_summary": Family(summary.select, summary.draw),
+    "perplexity_over_position": Family(position.select, position.draw),
+    "latency_memory": Family(latency_memory.select, latency_memory.draw),
+    "pareto": Family(pareto.select, pareto.draw),
 }
 
 

@@ -14,7 +14,8 @@ from analysis.pairing import pair
 from orchestrator.store import Store
 from workers.record import BLOCK_COLUMNS, TRIALS
 
-UNREAD = (*BLOCK_COLUMNS, "traceback", "error_message", "log_path", "measure")
+LISTS = tuple(name for name in BLOCK_COLUMNS if name != "block_size")
+UNREAD = (*LISTS, "traceback", "error_message", "log_path", "measure")
 COLUMNS: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in UNREAD)
 """What a frame holds of each row; `measure` shows in which values are null."""
 

@@ -95,7 +95,8 @@ def _missing(
         entry(row, method="recompute", n_sink=0, window_size=row["budget"], **stride)
         for row in lacking.to_dict("records")
     ]
-    names = ", ".join(lacking["dataset"])
+    entries = [one for number, one in enumerate(entries) if one not in entries[:number]]
+    names = ", ".join(dict.fromkeys(lacking["dataset"]))
     budget = int(lacking["budget"].iloc[0])
     what = f"no recompute row with budget {budget} for {names}"
     return (MissingRowsError(what, command(selection, entries)),)

@@ -5,7 +5,11 @@ FIGURES = (
     "ablation_window_size",
     "ablation_n_sink",
     "results_summary",
+    "perplexity_over_position",
+    "latency_memory",
+    "pareto",
 )
 IMAGE_FORMATS = ("png", "pdf", "svg")
 TABLE_FORMATS = ("text", "markdown", "csv", "json")
+EXPORT_FORMATS = ("csv", "json", "parquet", "markdown", "original")
 LANGUAGES = ("en", "zh")

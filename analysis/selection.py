@@ -62,7 +62,7 @@ def choose(
     """
     if frame.empty:
         raise MissingRowsError(f"the store {store} holds no results", f"{QUICKSTART} {store}")
-    rows = _on_device(frame, device)
+    rows = on_device(frame, device)
     left_out = [("other_device", len(frame) - len(rows))]
     for reason, keys in (("other_model", MODEL_KEYS), ("other_text", CORPUS_KEYS)):
         kept = _largest_text(rows) if reason == "other_text" else _largest(rows, keys)
@@ -84,7 +84,8 @@ def devices(frame: pd.DataFrame) -> list[str]:
     return sorted(frame["device_name"].dropna().unique())
 
 
-def _on_device(frame: pd.DataFrame, device: str | None) -> pd.DataFrame:
+def on_device(frame: pd.DataFrame, device: str | None) -> pd.DataFrame:
+    """Return the rows that this device measured. Raises `UsageError` for an unknown one."""
     if device is None:
         return frame
     rows = frame[frame["device_name"] == device]

@@ -4,6 +4,7 @@ Methods differ by marker, line and hatch as well as by colour, so that a figure 
 meaning in greyscale.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ class Look:
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Set matplotlib up for this look; figures are drawn and saved inside."""
+        # A CJK font in one weight only is no news to the user.
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
         with mpl.rc_context(self._rc()):
             yield
 

@@ -16,7 +16,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "runtime_log": ("runtime (ms, log scale)", "运行时间 （ms，对数坐标）"),
     "speedup": ("speedup (×)", "加速比 (×)"),
     "compression": ("compression ratio (%)", "缓存压缩率 (%)"),
-    "window_size": ("window size (tokens, log2 scale)", "窗口大小（token,log2 坐标）"),
+    "window_size": ("window size (tokens, log2 scale)", "窗口大小（token，log2 坐标）"),
+    "position": ("position in the text (tokens)", "文本位置（token）"),
+    "latency": ("latency (ms per token)", "延迟（ms/token）"),
+    "latency_log": ("latency (ms per token, log scale)", "延迟（ms/token，对数坐标）"),
+    "memory": ("memory (MiB)", "内存 (MiB)"),
+    "cache_size": ("cache size (tokens, log2 scale)", "缓存大小（token，log2 坐标）"),
+    "eviction": ("first eviction, at {position}", "首次淘汰，位置 {position}"),
+    "trained": ("trained length, {position}", "训练长度 {position}"),
+    "frontier": ("best of both", "帕累托前沿"),
+    "no_blocks": ("no block sums are stored", "未存储分块数据"),
     "n_sink": ("number of sinks", "sink 数量"),
     "recompute": ("recompute (baseline)", "recompute（基线）"),
     "recompute_strided": (
@@ -37,7 +46,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # titles
     "comparison_title": (
         "StreamingLLM and recompute, {n_sink} sinks + window {window_size}",
-        "StreamingLLM 与 recompute,{n_sink} 个 sink + 窗口 {window_size}",
+        "StreamingLLM 与 recompute，{n_sink} 个 sink + 窗口 {window_size}",
     ),
     "panel_perplexity": ("(a) Perplexity", "(a) 困惑度"),
     "panel_quality": ("(a) Perplexity and KV cache compression", "(a) 困惑度与 KV 缓存压缩率"),
@@ -57,7 +66,35 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "fixed_window_size": ("window {value}", "窗口 {value}"),
     "fixed_budget": ("budget {value}", "缓存预算 {value}"),
     "summary_title": ("Results", "结果汇总"),
+    "position_title": ("Perplexity over position, {dataset}", "困惑度随位置的变化，{dataset}"),
+    "latency_title": ("Latency and memory, {dataset}", "延迟与内存，{dataset}"),
+    "pareto_title": ("Perplexity against latency, {dataset}", "困惑度与延迟，{dataset}"),
+    "panel_latency": ("(a) Latency per token", "(a) 每个 token 的延迟"),
+    "panel_peak_memory_bytes": ("(b) Peak memory of decoding", "(b) 解码峰值内存"),
+    "panel_kv_cache_bytes": ("(b) KV cache (computed)", "(b) KV 缓存（计算值）"),
     # captions
+    "position_budget": (
+        "Budget of recompute and streaming: {budget} tokens.",
+        "recompute 与流式方法的缓存预算：{budget} 个 token。",
+    ),
+    "position_note": ("Perplexity of stretches of equal length.", "各等长区段的困惑度。"),
+    "position_note_many": (
+        "Perplexity of stretches of equal length, over the {documents} documents that reach them.",
+        "各等长区段的困惑度，对到达该区段的文档取平均（共 {documents} 篇）。",
+    ),
+    "latency_note": (
+        "StreamingLLM with {n_sink} sinks. Mean per decoded token; bars from the median to the 90th percentile.",
+        "StreamingLLM 使用 {n_sink} 个 sink。每个解码 token 的均值；竖线为中位数到 90 % 分位数。",
+    ),
+    "kv_note": (
+        "Peak memory was not measured; the KV cache is computed from the model's shape; recompute keeps none.",
+        "未测量峰值内存；KV 缓存由模型形状计算得出；recompute 不保留缓存。",
+    ),
+    "pareto_note": (
+        "Labels: sinks + window, or the window of recompute. The line joins what nothing else beats in both.",
+        "标签：sink + 窗口，或 recompute 的窗口。连线为两项指标均未被超越的点。",
+    ),
+    "published_note": ("Published: {source}.", "已发表数据：{source}。"),
     "setting": (
         "{model} ({dtype}) on {device}.",
         "{model}({dtype})，设备：{device}。",
@@ -90,6 +127,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "strip_note": (
         "Above each point: runtime of StreamingLLM, of recompute, and the speedup.",
         "各点上方：StreamingLLM 的时间、recompute 的时间及加速比。",
+    ),
+    "recompute_note_one": (
+        "Perplexity increase over recompute of the same budget: {low}.",
+        "相对同预算 recompute 的困惑度增幅：{low}。",
     ),
     "recompute_note": (
         "Perplexity increase over recompute of the same budget: {low} to {high}.",

@@ -52,6 +52,11 @@ if TYPE_CHECKING:
     metavar="KEY=#HEX",
     help="Change a colour: baseline, streaming, accent, success or neutral. Repeatable.",
 )
+@click.option(
+    "--published",
+    is_flag=True,
+    help="Draw published numbers of the same model beside the measured ones.",
+)
 @click.option("--figsize", metavar="WxH", help="Size in inches, such as 10x7.")
 def plot(
     out: Path | None,
@@ -90,6 +95,7 @@ def _look(options: dict[str, Any]) -> "Look":
         dpi=options["dpi"],
         figsize=parse_figsize(options["figsize"]),
         colors=parse_colors(options["colors"]),
+        published=options["published"],
     )
 
 

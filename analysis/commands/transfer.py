@@ -1,0 +1,66 @@
+"""`analysis import` and `analysis export`: other formats in and out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from analysis.commands.options import (
+    open_store,
+    read_frame,
+    read_selection,
+    row_options,
+    store_option,
+    warn,
+)
+from analysis.names import EXPORT_FORMATS
+
+
+@click.command(name="import")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@store_option
+def import_(folder: Path, uri: str) -> None:
+    """Read the original experiment's JSON result files as rows marked `imported`.
+
+    What a file does not say stays empty. Imported rows never stand in for a measurement and
+    never pair with one; importing a folder again changes nothing.
+    """
+    from analysis import seed_json
+
+    rows, skipped = seed_json.read_folder(folder)
+    store = open_store(uri)
+    known = set(store.trials(["row_id"]).column("row_id").to_pylist())
+    fresh = [row for row in rows if row["row_id"] not in known]
+    store.append_trials(fresh)
+    for reason in skipped:
+        warn(f"skipped {reason}")
+    click.echo(f"{len(fresh)} rows imported into {store.uri}, {len(rows) - len(fresh)} were there")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@row_options
+@click.option(
+    "--format",
+    "forms",
+    multiple=True,
+    type=click.Choice(EXPORT_FORMATS),
+    default=("csv",),
+    show_default=True,
+    help="csv, json, parquet, markdown: one line per result. original: the JSON files of the "
+    "original experiment. Repeatable.",
+)
+def export(folder: Path, forms: tuple[str, ...], **options: Any) -> None:
+    """Write the results for other tools, with speedups and increases of the pairs."""
+    from analysis import exporting
+    from analysis.selection import on_device
+
+    store = open_store(options["uri"])
+    frame = on_device(read_frame(store, options), options["device"])
+    for form in dict.fromkeys(forms):
+        if form == "original":
+            paths = exporting.write_original(read_selection(store, options), folder)
+        else:
+            paths = [exporting.write(frame, folder, form)]
+        for path in paths:
+            click.echo(path)
