@@ -2,8 +2,8 @@
 
 GNU OpenMP lets them spin for milliseconds at the end of every parallel region. Where anything else
 wants the cores, and Ray's own processes do, a thread that should work waits for one that spins: on
-two busy cores an evaluation took four times as long. A short spin and then sleep costs an idle
-machine next to nothing. A user's own setting is left alone.
+two busy cores an evaluation took four times as long. So they spin shortly and then sleep. A user's
+own setting is left alone.
 """
 
 import os
