@@ -22,7 +22,8 @@ import pyarrow as pa
 
 from orchestrator.grid import PlannedEvaluation, Resources, Sweep
 from orchestrator.remaining import find_remaining
-from orchestrator.store import SCALARS, Store
+from orchestrator.status import read_status
+from orchestrator.store import Store
 from workers.record import TRIALS, complete, spec_columns
 from workers.spec import EvalSpec, normalise
 
@@ -30,15 +31,6 @@ BLOCKS = 64
 ROWS_PER_FILE = 32_000
 SMALL_FILES = 200
 ROWS_PER_SMALL_FILE = 100
-ANALYSIS_COLUMNS = (
-    "run_id", "model", "model_revision", "dataset", "dataset_revision", "split", "max_documents",
-    "max_tokens", "method", "n_sink", "window_size", "recompute_stride", "budget", "dtype", "seed",
-    "eval_version", "perplexity", "perplexity_low", "perplexity_high", "evicted_tokens",
-    "compression_ratio", "beyond_training_length", "n_tokens", "runtime_ms", "latency_ms_p50",
-    "tokens_per_second", "peak_memory_bytes", "device_name", "num_threads", "torch_version",
-    "cuda_version", "decode_tokens", "warmup_tokens", "repeats", "latency_full_budget",
-)  # fmt: skip
-"""What the figures are drawn from."""
 
 
 def write(folder: Path, rows: int) -> None:
@@ -119,26 +111,37 @@ def _find(folder: Path, first: int, last: int) -> int:
 
 
 def status(folder: Path, rows: int) -> int:
-    """Read what the state of a sweep is counted from."""
+    """Read what `sweep status` shows."""
     began = time.perf_counter()
-    table = Store(folder).trials(["run_id", "status", "sweep", "error_kind", "finished_at"])
-    counts = table.group_by("status").aggregate([("run_id", "count")])
+    found = read_status(Store(folder))
     _told(began)
-    return sum(int(row["run_id_count"]) for row in counts.to_pylist())
+    return sum(sweep.ok for sweep in found.sweeps)
 
 
 def analysis(folder: Path, rows: int) -> int:
-    """Load what the figures are drawn from."""
+    """Read what the figures are drawn from."""
+    from analysis.frames import COLUMNS  # pandas takes a second to import
+
     began = time.perf_counter()
-    table = Store(folder).results(ANALYSIS_COLUMNS)
+    table = Store(folder).results(list(COLUMNS))
     _told(began)
     return table.num_rows
+
+
+def analysis_frame(folder: Path, rows: int) -> int:
+    """The same, and pair every row with its baseline in a pandas frame."""
+    from analysis.frames import load
+
+    began = time.perf_counter()
+    frame = load(Store(folder))
+    _told(began)
+    return len(frame)
 
 
 def every_scalar(folder: Path, rows: int) -> int:
     """Load every column but the block lists."""
     began = time.perf_counter()
-    table = Store(folder).results(SCALARS)
+    table = Store(folder).results()
     _told(began)
     return table.num_rows
 
@@ -149,7 +152,14 @@ def _told(began: float) -> None:
 
 TASKS = {
     task.__name__: task
-    for task in (find_what_is_left, find_what_is_left_of_all, status, analysis, every_scalar)
+    for task in (
+        find_what_is_left,
+        find_what_is_left_of_all,
+        status,
+        analysis,
+        analysis_frame,
+        every_scalar,
+    )
 }
 
 
