@@ -28,7 +28,7 @@ from workers.events import Assignment, Event, PartDone, Progress
 
 TICK = 0.25
 """Seconds after which the loop looks around even if nothing has happened."""
-PATIENCE = 3.0
+PATIENCE = 2.0
 """Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
 DISPLAY_INTERVAL = 0.2
 WAITING_NOTE_SECONDS = 60.0

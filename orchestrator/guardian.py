@@ -19,7 +19,9 @@ MARK = "SINKSWEEP_LOCAL_CLUSTER"
 """Environment variable that every process of a local cluster inherits."""
 GRACE_SECONDS = 3.0
 """Time to end by themselves."""
-LIMIT_SECONDS = 20.0
+WATCH_SECONDS = 10.0
+"""How long to look after a driver that was killed: what it was just starting appears late."""
+LIMIT_SECONDS = 25.0
 
 
 @contextlib.contextmanager
@@ -40,7 +42,14 @@ def guarded() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(MARK, None)
-        if guardian.stdin is not None:
+        _dismiss(guardian)
+
+
+def _dismiss(guardian: "subprocess.Popen[bytes]") -> None:
+    """Tell the guardian that everything was shut down in order; do not wait for it."""
+    if guardian.stdin is not None:
+        with contextlib.suppress(OSError):  # it may have been killed
+            guardian.stdin.write(b"in order")
             guardian.stdin.close()
 
 
@@ -57,14 +66,19 @@ def marked(mark: str) -> list[int]:
 
 def main(mark: str) -> None:
     """Wait for the driver to go, then see to it that its cluster goes."""
-    sys.stdin.buffer.read()
+    in_order = bool(sys.stdin.buffer.read())
     began = time.monotonic()
-    while (left := marked(mark)) and time.monotonic() - began < LIMIT_SECONDS:
-        if time.monotonic() - began >= GRACE_SECONDS:
+    passed = 0.0
+    while passed < LIMIT_SECONDS:
+        left = marked(mark)
+        if not left and (in_order or passed >= WATCH_SECONDS):
+            return
+        if passed >= GRACE_SECONDS:
             for process in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(process, signal.SIGKILL)
         time.sleep(0.5)
+        passed = time.monotonic() - began
 
 
 if __name__ == "__main__":

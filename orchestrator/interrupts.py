@@ -1,6 +1,7 @@
 """Ctrl-C: once asks for a clean stop, twice ends at once.
 
-SIGTERM, which Ray and batch systems send before they kill, asks for a clean stop as well.
+SIGTERM, which Ray and batch systems send before they kill, and SIGHUP, which a closed terminal
+sends, ask for a clean stop as well.
 """
 
 import signal
@@ -8,7 +9,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 
 class Interrupts:
@@ -22,7 +23,9 @@ class Interrupts:
         # Python delivers signals to the main thread alone; a sweep that a notebook runs in
         # another thread is stopped through the store (`sweep cancel`).
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._previous = {
+                number: signal.signal(number, self._note) for number in SIGNALS if _matters(number)
+            }
         return self
 
     def __exit__(
@@ -38,3 +41,8 @@ class Interrupts:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def _matters(number: signal.Signals) -> bool:
+    """Leave SIGHUP alone under `nohup`: the sweep shall outlive the terminal."""
+    return number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN

@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 import time
 import urllib.request
 from collections import Counter
@@ -7,6 +10,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from orchestrator import attempts, submit
 from orchestrator.cluster import Cluster, connect
@@ -17,6 +21,7 @@ from orchestrator.store import Store
 from orchestrator.submit import RayExecutor
 from orchestrator.summary import Summary
 from tests.ray_clusters import cluster_of
+from tests.sweep_process import ROOT
 from tests.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 
 CRASHING = "tests.crashing_evaluator:CrashingEvaluator"
@@ -210,3 +215,24 @@ def test_no_cluster_at_an_address_is_said_in_one_line() -> None:
     ):
         pass
     assert "\n" not in str(refusal.value)
+
+
+def test_a_cluster_of_another_version_is_said_in_one_line_with_the_remedy(gpus: Cluster) -> None:
+    key, space = b"CLUSTER_METADATA", b"cluster"
+    true = _internal_kv_get(key, namespace=space)
+    other = {**json.loads(true), "ray_version": "2.1.0", "python_version": "3.7.1"}
+    _internal_kv_put(key, json.dumps(other).encode(), overwrite=True, namespace=space)
+    code = (
+        "import sys; from orchestrator.cluster import connect\n"
+        "try:\n    connect(address=sys.argv[1]).__enter__()\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    try:
+        command = [sys.executable, "-c", code, gpus.address]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    finally:
+        _internal_kv_put(key, true, overwrite=True, namespace=space)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("ClusterError --address")
+    assert "Ray: 2.1.0" in line
+    assert "sweep submit" in line
