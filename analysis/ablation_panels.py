@@ -6,22 +6,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis import captions, numbers
+from analysis import captions, numbers, published
 from analysis.ablation import Ablation, other_texts
+from analysis.axes import log_ticks
 from analysis.bars import LOG_ABOVE
 from analysis.blocks import Blocks, difference
 from analysis.bootstrap import Interval
-from analysis.canvas import legend, note, sheet
+from analysis.canvas import HALO, legend, note, sheet
 from analysis.frames import is_missing
 from analysis.style import RED, Look
 
 SIZE = (10.0, 8.2)
 BAR_TOP = 0.36
 """Compression bars end below this height of the panel, the perplexities stay above it."""
-HALO = [withStroke(linewidth=2.5, foreground="white")]
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,15 @@ def _quality(axes: Axes, data: Ablation, blocks: Blocks, axis: Axis, look: Look)
         note(axes, look.text("not_measured"))
         return
     axis.place(axes, look.text(data.varied))
-    _perplexity_scale(axes, measured, look)
+    known = _published(data, axis) if look.published else {}
+    _perplexity_scale(axes, measured, list(known.values()), look)
     _compression(axes, rows, axis, look)
     _baseline(axes, data, measured, "baseline_perplexity", look)
     _points(axes, measured, ("perplexity", "perplexity_low", "perplexity_high"), look)
     _marks(axes, data, measured, look)
+    if known:
+        (points,) = axes.plot(list(known), list(known.values()), "x", color=look.colors["accent"])
+        points.set(markersize=9, markeredgewidth=2.2, zorder=5, label=look.text("paper"))
     for row in measured.to_dict("records"):
         interval = _to_best(data, row["row_id"], blocks)
         difference_lines = numbers.increase(interval).split(" [") if interval else []
@@ -123,16 +126,30 @@ def _runtime(axes: Axes, data: Ablation, axis: Axis, look: Look) -> None:
         _above(axes, row["x"], lines, colors, len(data.rows))
 
 
-def _perplexity_scale(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
+def _published(data: Ablation, axis: Axis) -> dict[float, float]:
+    """Return published perplexities by position, for the same fixed setting and model."""
+    model = str(data.selection.setting["model"])
+    rows = published.perplexities(model, "streaming", data.dataset)
+    rows = [row | {"budget": row["n_sink"] + row["window_size"]} for row in rows]
+    places = dict(zip(data.rows[data.varied].astype(int), axis.at, strict=True))
+    return {
+        places[row[data.varied]]: row["perplexity"]
+        for row in rows
+        if row[data.fixed] == data.fixed_value and row[data.varied] in places
+    }
+
+
+def _perplexity_scale(axes: Axes, rows: pd.DataFrame, others: list[float], look: Look) -> None:
     """Leave the lower part of the panel to the compression bars and the top to the labels."""
     values = rows[["perplexity", "perplexity_low", "perplexity_high", "baseline_perplexity"]]
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    every = np.append(values.to_numpy(dtype=float).ravel(), others)
+    low, high = float(np.nanmin(every)), float(np.nanmax(every))
     if high / low > LOG_ABOVE / 4:
         span = np.log10(high / low)
         axes.set_yscale("log")
         axes.set_ylim(low / 10 ** (span * 0.95 + 0.05), high * 10 ** (span * 0.5 + 0.02))
         axes.set_ylabel(look.text("perplexity_log"))
-        axes.yaxis.set_major_formatter("{x:,.4g}")
+        log_ticks(axes.yaxis)
     else:
         axes.set_ylim(0, high * 1.38)
         axes.set_ylabel(look.text("perplexity"))
@@ -280,6 +297,8 @@ def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     if rows["speedup"].notna().any():
         parts.append(look.text("strip_note"))
     parts += captions.flags(rows, points, look)
+    if look.published and _published(data, _axis(data)):
+        parts.append(published.citation(look))
     if data.other_datasets:
         parts.append(look.text("other_dataset", names=other_texts(data)))
     return parts + captions.left_out(selection, look)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from analysis.audit_timing import cold_starts, unsteady
-from analysis.finding import Finding, name
+from analysis.finding import SEVERITIES, Finding, name
 from analysis.pairing import NOT_FULL, PLACE_KEYS
 
 PARITY_LIMIT = 1e-3
@@ -22,7 +22,7 @@ Rule = Callable[[pd.DataFrame], Iterator[Finding]]
 def audit(frame: pd.DataFrame) -> list[Finding]:
     """Return every finding, errors first, each naming the rows it is about."""
     found = [finding for rule in RULES for finding in rule(frame)]
-    return sorted(found, key=lambda one: one.severity != "error")
+    return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
 
 
 def never_evicted(frame: pd.DataFrame) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def identical(frame: pd.DataFrame) -> Iterator[Finding]:
                 f"{len(caches)} different caches, all shorter than the text, give the same "
                 "perplexity to the last bit: nothing can have been evicted (never-evicted)"
             )
-            yield Finding("identical-perplexity", "error", message, name(part))
+            yield Finding("identical-perplexity", "error", message, name(short))
 
 
 def beyond_training(frame: pd.DataFrame) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.axes import log_ticks
 from analysis.frames import is_missing
 from analysis.style import Look
 
@@ -150,6 +151,7 @@ def _scale(axes: Axes, series: Sequence[Series]) -> None:
     elif values.min() > 0 and values.max() / values.min() > LOG_ABOVE:
         axes.set_yscale("log")
         axes.set_ylim(10 ** np.floor(np.log10(values.min()) - 0.2), tops.max() * 3)
+        log_ticks(axes.yaxis)
     else:
         axes.set_ylim(min(0.0, values.min() * 1.2), max(tops.max() * 1.16, 1e-9))
 

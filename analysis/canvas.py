@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from PIL import Image
 
@@ -18,6 +19,8 @@ from analysis.errors import AnalysisError
 from analysis.style import Look
 
 CAPTION_POINTS = 8.5
+HALO = [withStroke(linewidth=2.5, foreground="white")]
+"""Around a text that a line may touch."""
 LINE_INCHES = CAPTION_POINTS * 1.45 / 72
 MARGIN_INCHES = 0.2
 TITLE_INCHES = 0.42

@@ -8,6 +8,7 @@ import pandas as pd
 from analysis.captions import dataset_name
 from analysis.frames import is_missing
 
+SEVERITIES = ("error", "warning", "note")
 SHOWN = 6
 """Row names written out in text; the rest is counted."""
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from analysis import captions, numbers, published
 from analysis.blocks import Blocks
-from analysis.canvas import legend, note, sheet
+from analysis.canvas import HALO, legend, note, sheet
 from analysis.errors import MissingRowsError
 from analysis.missing import command, entry
 from analysis.position import LOOKS
@@ -146,7 +146,7 @@ def _values(axes: Axes, rows: pd.DataFrame, column: str, side: str, color: str) 
             xytext=(x, y),
             textcoords="offset points",
         )
-        place.set(ha=ha, va=va)
+        place.set(ha=ha, va=va, path_effects=HALO)
         place.set(fontsize=min(8.5, 50 / max(len(rows), 1)), color=color)
 
 
@@ -166,7 +166,8 @@ def _cache_axis(axes: Axes, data: LatencyMemory, look: Look) -> None:
 def _caption(data: LatencyMemory, look: Look) -> list[str]:
     rows = data.streaming
     points = "cache " + rows["budget"].astype(int).astype(str)
-    source = [published.citation(look)] if look.published else []
+    known = look.published and any(published.latencies(str(data.selection.setting["model"])))
+    source = [published.citation(look)] if known else []
     return [
         *captions.setting(data.selection, look),
         look.text("latency_note", n_sink=data.n_sink),

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import captions
+from analysis.axes import log_ticks
 from analysis.blocks import Blocks
 from analysis.canvas import legend, sheet
 from analysis.errors import MissingRowsError
@@ -97,21 +98,17 @@ def _scales(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
     values, times = rows["perplexity"], rows["latency_ms_mean"]
     if values.max() / values.min() > 5:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:,.4g}")
-        axes.yaxis.set_minor_formatter("{x:,.4g}")
+        log_ticks(axes.yaxis)
         axes.set_ylabel(look.text("perplexity_log"))
     else:
         axes.set_ylabel(look.text("perplexity"))
     if times.max() / times.min() > 5:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:,.4g}")
-        axes.xaxis.set_minor_formatter("{x:,.4g}")
+        log_ticks(axes.xaxis)
         axes.set_xlabel(look.text("latency_log"))
     else:
         axes.set_xlim(0, times.max() * 1.1)
         axes.set_xlabel(look.text("latency"))
-    axes.tick_params(which="both", labelsize=9)
-    axes.tick_params(which="minor", labelsize=7.5)
 
 
 def _cache(row: dict[object, object]) -> str:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import captions, headline
+from analysis.axes import log_ticks
 from analysis.blocks import Blocks, RowBlocks
 from analysis.bootstrap import Reals
 from analysis.canvas import legend, note, sheet
@@ -79,8 +80,7 @@ def draw(data: Position, blocks: Blocks, look: Look) -> Figure:
         note(axes, look.text("no_blocks"))
         return page.figure
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:,.4g}")
-    axes.yaxis.set_minor_formatter("{x:,.4g}")
+    log_ticks(axes.yaxis)
     axes.set_xlabel(look.text("position"))
     axes.set_ylabel(look.text("perplexity_log"))
     axes.xaxis.set_major_formatter("{x:,.0f}")

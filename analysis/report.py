@@ -157,7 +157,9 @@ def _short(value: object) -> str:
     """Shorten hashes to what identifies them at sight."""
     written = str(value)
     is_hash = len(written) >= 32 and all(letter in "0123456789abcdef" for letter in written)
-    return written[:12] if is_hash else written.removesuffix(".0")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return written[:12] if is_hash else written
 
 
 def _reading() -> str:

@@ -37,6 +37,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "dense": ("dense", "dense（全缓存）"),
     "compression_legend": ("compression ratio", "缓存压缩率"),
     "best": ("lowest perplexity", "困惑度最低"),
+    "paper": ("published", "已发表"),
     "best_filled": ("lowest of the filled points", "实心点中困惑度最低"),
     "no_sink": ("n_sink = 0", "n_sink = 0"),
     "one": ("1× (as fast as the baseline)", "1×（与基线一样快）"),

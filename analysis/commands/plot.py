@@ -74,6 +74,8 @@ def plot(
     look = _look(options)
     store = open_store(options["uri"])
     chosen = read_selection(store, options)
+    if look.published:
+        _warn_if_unpublished(str(chosen.setting["model"]))
     folder = out or _default_folder(store.storage.local_root)
 
     def target(name: str) -> Path:
@@ -97,6 +99,14 @@ def _look(options: dict[str, Any]) -> "Look":
         colors=parse_colors(options["colors"]),
         published=options["published"],
     )
+
+
+def _warn_if_unpublished(model: str) -> None:
+    from analysis import published
+
+    if published.base_name(model) not in published.models():
+        known = ", ".join(published.models())
+        warn(f"--published: nothing is known for {model}; there are numbers for {known}")
 
 
 def _default_folder(local_root: Path | None) -> Path:
