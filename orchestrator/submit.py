@@ -25,6 +25,7 @@ from workers.actor import EVALUATOR
 from workers.events import Assignment, Finished
 from workers.hosting import DEFAULT_EVALUATOR, Batch
 from workers.output import FALLBACK as LOCAL_LOGS
+from workers.shipping import local_paths, pack
 
 CALL_SECONDS = 1.0
 """How long a call to an evaluator lasts; how often a long evaluation reports."""
@@ -56,6 +57,8 @@ class _Evaluator:
     """The call in flight; None: free."""
     run_ids: dict[str, None] = field(default_factory=dict)
     """What it was handed and has not finished, in order."""
+    shipped: set[str] = field(default_factory=set)
+    """Paths of the driver's machine that it has a copy of."""
     model: str | None = None
     idle_since: float = 0.0
     submitted_at: float = 0.0
@@ -90,6 +93,7 @@ class RayExecutor:
         self._path, self._options = evaluator, dict(options or {})
         self._log_folder = log_folder or str(LOCAL_LOGS)
         self._evaluators: dict[str, _Evaluator] = {}
+        self._packed: dict[str, Any] = {}
         self._room = requests(resources, cluster.nodes(), cluster.node_types())
         self.notes: Sequence[str] = (describe(self._room[0], len(self._room), resources),)
         self._surveyed_at = self._had_room_at = time.monotonic()
@@ -127,7 +131,24 @@ class RayExecutor:
         item.run_ids = {assignment.spec.run_id: None for assignment in assignments}
         item.model = model_key(assignments[0].spec)
         item.submitted_at = time.monotonic()
-        item.call = item.handle.work.remote(list(assignments), CALL_SECONDS)
+        shipments = self._shipments(item, assignments)
+        item.call = item.handle.work.remote(
+            list(assignments), CALL_SECONDS, list(shipments), *shipments.values()
+        )
+
+    def _shipments(self, item: _Evaluator, assignments: Sequence[Assignment]) -> dict[str, Any]:
+        """Return what this evaluator needs of the driver's files, packed once for all of them."""
+        if self._cluster.is_local:
+            return {}
+        needed: dict[str, Any] = {}
+        for path in {path for each in assignments for path in local_paths(each.spec)}:
+            if path not in self._packed:
+                packed = pack(path)
+                self._packed[path] = None if packed is None else ray.put(packed)
+            if self._packed[path] is not None and path not in item.shipped:
+                needed[path] = self._packed[path]
+        item.shipped.update(needed)
+        return needed
 
     def wait(self, timeout: float) -> Sequence[Update]:
         """Return what the evaluators told, after at most `timeout` seconds."""

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from benchmarks.noop import NoopEvaluator
 from workers.errors import ModelLoadError, NumericalError, UnsupportedModelError
@@ -40,15 +41,19 @@ class CrashingEvaluator(NoopEvaluator):
         num_threads: int | None = None,
         parts: int = 0,
         scream: str = "",
+        scream_text: bool = False,
     ) -> None:
         super().__init__(num_threads=num_threads)
         self._script, self._duration, self._parts = dict(script or {}), seconds, parts
-        self._scream = scream
+        self._scream, self._scream_text = scream, scream_text
 
     def run(self, assignment: Assignment) -> Iterator[Event]:
         """Act, then end like a no-op."""
         if self._scream:
             print(self._scream, assignment.spec.seed, flush=True)  # noqa: T201
+        if self._scream_text:
+            path = assignment.spec.dataset.removeprefix("file:")
+            print(path, Path(path).read_text(), flush=True)  # noqa: T201
         acts = self._script.get(str(assignment.spec.seed), ())
         act = acts[assignment.attempt - 1] if assignment.attempt <= len(acts) else "ok"
         yield _progress(0)

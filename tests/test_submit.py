@@ -236,3 +236,15 @@ def test_a_cluster_of_another_version_is_said_in_one_line_with_the_remedy(gpus: 
     assert line.startswith("ClusterError --address")
     assert "Ray: 2.1.0" in line
     assert "sweep submit" in line
+
+
+def test_texts_of_the_driver_are_shipped_to_the_evaluators(gpus: Cluster, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("words of the driver")
+    sweep = sweep_of(3, dataset=f"file:{text}")
+    launch(gpus, sweep, tmp_path / "store", scream_text=True)
+    assert ok_run_ids(Store(tmp_path / "store")) == run_ids(sweep)
+    for row in rows(tmp_path / "store"):
+        assert row["dataset"] == f"file:{text}"
+        assert "words of the driver" in Path(row["log_path"]).read_text()
+        assert str(text) not in Path(row["log_path"]).read_text()

@@ -29,8 +29,15 @@ class EvaluatorActor:
         """Return node id and process id; answered once the evaluator is ready."""
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
-    def work(self, assignments: Sequence[Assignment], max_seconds: float) -> Batch:
-        """See `EvaluatorHost.work`."""
+    def work(
+        self,
+        assignments: Sequence[Assignment],
+        max_seconds: float,
+        paths: Sequence[str] = (),
+        *packed: bytes,
+    ) -> Batch:
+        """See `EvaluatorHost.work`; `packed` holds what the driver ships for these paths."""
+        self._host.shelf.put(dict(zip(paths, packed, strict=True)))
         return self._host.work(assignments, max_seconds)
 
 

@@ -18,6 +18,7 @@ from uuid import uuid4
 from workers.events import Assignment, Event, Finished
 from workers.output import OutputCapture
 from workers.record import complete, spec_columns
+from workers.shipping import Shelf
 from workers.spec import EVAL_VERSION
 from workers.threads import wait_politely
 
@@ -62,6 +63,7 @@ class EvaluatorHost:
         self._evaluator = build_evaluator(path, options)
         self._columns = dict(columns or {})
         self._log_folder = log_folder
+        self.shelf = Shelf()
         self._current: tuple[str, Iterator[Event]] | None = None
 
     def work(self, assignments: Sequence[Assignment], max_seconds: float) -> Batch:
@@ -94,7 +96,7 @@ class EvaluatorHost:
         with capture:
             finished = None
             try:
-                for event in self._evaluator.run(assignment):
+                for event in self._evaluator.run(self._localised(assignment)):
                     if isinstance(event, Finished):
                         finished = event
                         break
@@ -103,8 +105,13 @@ class EvaluatorHost:
             except Exception as error:
                 finished = Finished(row=failed_row(assignment, error, started))
             _log_ending(capture, finished.row)
-        extra = {**self._columns, "log_path": capture.kept}
+        paths = {"model": assignment.spec.model, "dataset": assignment.spec.dataset}
+        extra = {**self._columns, **paths, "log_path": capture.kept}
         yield replace(finished, row={**finished.row, **extra})
+
+    def _localised(self, assignment: Assignment) -> Assignment:
+        spec = self.shelf.localise(assignment.spec)
+        return assignment if spec is assignment.spec else replace(assignment, spec=spec)
 
     def _log_path(self, assignment: Assignment) -> Path | None:
         if self._log_folder is None:
