@@ -1,0 +1,126 @@
+"""The shape of the repository: which package may import which, and what belongs where."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("workers", "orchestrator", "analysis")
+MAY_IMPORT = {
+    "workers": {"workers"},
+    "orchestrator": {"workers", "orchestrator"},
+    "analysis": {"workers", "orchestrator", "analysis"},
+}
+RAY_FILES = {"workers/actor.py", "orchestrator/submit.py", "orchestrator/cluster.py"}
+LIGHT_FILES = ("workers/spec.py", "workers/record.py", "orchestrator/store.py")
+HEAVY = ("torch", "ray", "transformers", "datasets")
+LONGEST_FILE = 260
+TOP_LEVEL = {
+    *("pyproject.toml", "constraints.txt", "Makefile", "LICENSE", ".gitignore", ".ci"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "ablations.yaml", "cluster.yaml"),
+    *("orchestrator", "workers", "analysis", "benchmarks", "tests", "docs", "results"),
+}
+
+
+def modules(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the full name of everything a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module or ""
+
+
+def names(paths: list[Path]) -> set[str]:
+    return {path.relative_to(ROOT).as_posix() for path in paths}
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_imports_run_from_analysis_over_orchestrator_to_workers_and_never_back() -> None:
+    for path in modules(*PACKAGES):
+        own = {name.split(".")[0] for name in imported(path)} & {*PACKAGES, "tests", "benchmarks"}
+        assert own <= MAY_IMPORT[path.relative_to(ROOT).parts[0]], path
+
+
+def test_ray_appears_in_three_files() -> None:
+    users = [p for p in modules(*PACKAGES) if any(n.split(".")[0] == "ray" for n in imported(p))]
+    assert names(users) == RAY_FILES
+
+
+def test_datasets_appears_in_one_file() -> None:
+    users = [
+        p for p in modules(*PACKAGES) if any(n.split(".")[0] == "datasets" for n in imported(p))
+    ]
+    assert names(users) == {"workers/corpora_hub.py"}
+
+
+def test_no_package_that_is_not_installed_with_the_product_is_imported() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    block = pyproject.split("\ndependencies = [", 1)[1].split("\n]", 1)[0]
+    declared = {name.lower().replace("-", "_") for name in re.findall(r'"([A-Za-z][\w-]*)', block)}
+    declared |= {"yaml", "PIL"}  # of pyyaml, and of matplotlib, which requires pillow
+    declared |= {"pynvml"}  # asked for if it is there, behind a try
+    for path in modules(*PACKAGES):
+        used = {name.split(".")[0] for name in imported(path)}
+        foreign = used - set(sys.stdlib_module_names) - set(PACKAGES)
+        assert foreign <= declared, path
+
+
+@pytest.mark.parametrize(
+    "loaded", [*LIGHT_FILES, "orchestrator/cli.py", "analysis"], ids=lambda name: str(name)
+)
+def test_what_must_start_fast_loads_neither_torch_nor_ray(loaded: str) -> None:
+    paths = [ROOT / loaded] if loaded.endswith(".py") else modules(loaded)
+    code = "\n".join(
+        [f"import {module_name(path)}" for path in paths if path.name != "__main__.py"]
+        + ["import sys", f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_every_file_is_short_enough_to_be_read_in_one_sitting() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in modules(*PACKAGES)}
+    assert {path: n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def test_package_markers_are_empty() -> None:
+    assert [
+        p for p in modules(*PACKAGES) if p.name == "__init__.py" and p.read_text().strip()
+    ] == []
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def test_the_top_level_holds_nothing_unexpected() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in tracked()} <= TOP_LEVEL
+
+
+def test_no_path_of_a_developers_machine_is_in_the_repository() -> None:
+    private = re.compile(rb"(?<![\w.~-])/(work|root|Users|home/(?!ubuntu\b))/?\w*")
+    for path in tracked():
+        if path.suffix not in (".png", ".safetensors", ".parquet") and path != Path(__file__):
+            found = private.search(path.read_bytes())
+            assert found is None, f"{path}: {found}"
