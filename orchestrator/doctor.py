@@ -170,7 +170,8 @@ def _ray(local: bool, address: str | None) -> Check:
         possible = cluster.node_types()
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     kinds = sorted({kind for node in (*nodes, *possible) for kind in node.accelerators})
-    message = f"{found}; {len(nodes)} nodes, {cpus} CPUs, {gpus} GPUs"
+    count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+    message = f"{found}; {count}, {cpus} CPUs, {gpus} GPUs"
     message += f", can start up to {len(possible)} nodes" if possible else ""
     message += f", accelerators: {', '.join(kinds)}" if kinds else ""
     return Check("ray", _token_state(), message + _token_remedy())
