@@ -73,6 +73,7 @@ def loaded(model):
         device=torch.device("cpu"),
         dtype=torch.float32,
         n_layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
         kv_heads=getattr(config, "num_key_value_heads", config.num_attention_heads),
         head_dim=16,
         vocab_size=config.vocab_size,

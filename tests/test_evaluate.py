@@ -6,9 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from workers import scoring
-from workers.evaluate import Evaluator, contiguous
+from workers import quality_run, scoring
+from workers.evaluate import Evaluator
 from workers.events import Assignment, Finished, PartDone, Progress
+from workers.quality_run import contiguous
 from workers.record import TRIALS
 from workers.spec import EvalSpec
 
@@ -201,3 +202,13 @@ def test_losses_of_single_tokens_are_stored_on_request(tmp_path):
     assert table.num_rows == row["n_tokens"]
     assert table["document"].unique().to_pylist() == [0, 1, 2]
     assert sum(table["nll"].to_pylist()) == pytest.approx(row["nll_sum"], rel=1e-6)
+
+
+def test_a_long_document_reports_where_it_stands(evaluator, monkeypatch):
+    monkeypatch.setattr(quality_run, "PROGRESS_SECONDS", 0.0)
+    events, row = run(evaluator, spec("streaming", max_documents=2, max_tokens=1000))
+    reports = [e for e in events if isinstance(e, Progress) and e.phase == "quality"]
+    assert [report.tokens_done for report in reports][:3] == [256, 512, 768]
+    assert {report.documents_done for report in reports} == {0, 1}
+    assert reports[-1].tokens_done == reports[-1].tokens_total == row["n_tokens"]
+    assert reports[-1].perplexity == pytest.approx(row["perplexity"])

@@ -4,32 +4,27 @@ An `Evaluator` keeps the last model and the last texts in memory, so a sweep ove
 sinks loads them once. It needs torch, transformers, numpy and pyarrow only.
 """
 
-import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
 import torch
 
-from workers.decode import decode_latency
-from workers.errors import NumericalError
+from workers.chunksize import first_chunk
+from workers.decode import decode_latency, visibility_of
 from workers.events import Assignment, Event, Finished, PartDone, Progress
 from workers.loading import LoadedModel, load, model_key
 from workers.native import make_room
 from workers.provenance import device_columns, software_columns
-from workers.quality import CHUNK, Scored
+from workers.quality_run import QualityRun
 from workers.record import complete, spec_columns
-from workers.results import quality_columns, setting_columns, token_forwards
-from workers.scoring import Chunk, Scorer
+from workers.results import setting_columns
+from workers.scoring import Chunk
 from workers.selfcheck import self_check
 from workers.spec import EVAL_VERSION, EvalSpec, normalise
-from workers.statistics import perplexity
-from workers.tokenlog import TokenLog
 from workers.tokens import TokenisedDocument, tokenised_documents
-
-PROGRESS_SECONDS = 0.5
 
 
 class Evaluator:
@@ -91,7 +86,7 @@ class Evaluator:
             "parity_max_abs_diff": self._checked(loaded, spec),
             **setting_columns(spec, loaded, documents),
         }
-        chunk = Chunk(min(CHUNK, assignment.chunk_limit or CHUNK))
+        chunk = Chunk(self._chunk_size(spec, loaded, documents, assignment.chunk_limit))
         if "quality" in spec.measure:
             run = QualityRun(loaded, spec, documents, chunk, self._store_tokens)
             yield from run.events(assignment)
@@ -101,6 +96,19 @@ class Evaluator:
             longest = max(documents, key=lambda document: len(document.ids))
             row |= decode_latency(loaded, longest.ids, spec, chunk.size)
         yield {**row, "chunk_size": chunk.size}
+
+    def _chunk_size(
+        self,
+        spec: EvalSpec,
+        loaded: LoadedModel,
+        documents: list[TokenisedDocument],
+        limit: int | None,
+    ) -> int:
+        on_gpu = self.device.type == "cuda"
+        free_bytes = int(torch.cuda.mem_get_info(self.device)[0]) if on_gpu else None
+        longest = max(len(document.ids) for document in documents)
+        chosen = first_chunk(loaded, visibility_of(spec), longest, free_bytes)
+        return min(chosen, limit or chosen)
 
     def _identity(self, assignment: Assignment) -> dict[str, Any]:
         return {
@@ -134,87 +142,6 @@ class Evaluator:
         if loaded.key not in self._parity:
             self._parity[loaded.key] = self_check(loaded, spec)
         return self._parity[loaded.key]
-
-
-class QualityRun:
-    """The quality pass over all documents of one evaluation, parts from the store included."""
-
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        spec: EvalSpec,
-        documents: list[TokenisedDocument],
-        chunk: Chunk,
-        store_tokens: str | None,
-    ) -> None:
-        self.spec, self.documents = spec, documents
-        self.parts: list[Mapping[str, Any]] = []
-        self._tokens_done = 0
-        self._nll_done = 0.0
-        self._log = TokenLog(spec, store_tokens) if spec.save_token_nll else None
-        self._scorer = Scorer(loaded, spec, chunk, self._heard)
-        self._reported = time.monotonic()
-
-    def events(self, assignment: Assignment) -> Iterator[Progress | PartDone]:
-        """Score what the store does not hold; hand over every part but the very last."""
-        self._take_over(assignment)
-        last = len(self.documents) - 1
-        for index, document in enumerate(self.documents):
-            done = max((p["stop"] for p in self.parts if p["document"] == index), default=0)
-            for part in self._scorer.parts(index, document, done):
-                self.parts.append(part)
-                if not (index == last and part["is_last"]):
-                    yield PartDone(row=part)
-                if time.monotonic() - self._reported > PROGRESS_SECONDS:
-                    yield self._progress(index)
-        if self._log is not None:
-            self._log.write()
-
-    def columns(self) -> dict[str, Any]:
-        """Return the quality columns of the row."""
-        columns = quality_columns(self.spec, self.parts)
-        if columns["nll_sum"] != columns["nll_sum"]:
-            raise NumericalError("the sum of the losses is NaN")
-        lengths = [len(document.ids) for document in self.documents]
-        return {**columns, "token_forwards": token_forwards(self.spec, lengths)}
-
-    def _take_over(self, assignment: Assignment) -> None:
-        """Use stored parts, unless the losses of every single token are wanted."""
-        if self._log is None:
-            self.parts = contiguous(assignment.parts)
-        self._tokens_done = sum(part["stop"] - part["start"] for part in self.parts)
-        self._nll_done = sum(part["nll_sum"] for part in self.parts)
-
-    def _heard(self, scored: Scored) -> None:
-        self._tokens_done += len(scored.nll)
-        self._nll_done += float(scored.nll.double().sum())
-        if self._log is not None:
-            self._log.add(scored)
-
-    def _progress(self, index: int) -> Progress:
-        self._reported = time.monotonic()
-        return Progress(
-            phase="quality",
-            documents_done=index + 1,
-            documents_total=len(self.documents),
-            tokens_done=self._tokens_done,
-            tokens_total=sum(max(0, len(document.ids) - 1) for document in self.documents),
-            perplexity=perplexity(self._nll_done, self._tokens_done),
-        )
-
-
-def contiguous(parts: Any) -> list[Mapping[str, Any]]:
-    """Return the stored parts that join without gap or overlap, per document from query 0 on.
-
-    Two drivers may have stored parts of the same document with different boundaries.
-    """
-    chosen: list[Mapping[str, Any]] = []
-    ends: dict[int, int] = {}
-    for part in sorted(parts, key=lambda part: (part["document"], part["start"], -part["stop"])):
-        if part["start"] == ends.get(part["document"], 0):
-            ends[part["document"]] = part["stop"]
-            chosen.append(part)
-    return chosen
 
 
 def error_columns(error: BaseException) -> dict[str, str]:

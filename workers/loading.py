@@ -33,6 +33,7 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     n_layers: int
+    heads: int
     kv_heads: int
     head_dim: int
     vocab_size: int
@@ -74,6 +75,7 @@ def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
         device=device,
         dtype=dtype,
         n_layers=config.num_hidden_layers,
+        heads=heads,
         kv_heads=_kv_heads(config),
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
         vocab_size=model.get_input_embeddings().num_embeddings,

@@ -56,8 +56,11 @@ class Scorer:
     chunk: Chunk
     report: Callable[[Scored], None]
 
-    def parts(self, index: int, document: TokenisedDocument, done: int) -> Iterator[Part]:
-        """Yield the parts of a document, from its query number `done` on."""
+    def parts(self, index: int, document: TokenisedDocument, done: int) -> Iterator[Part | None]:
+        """Yield the parts of a document, from its query number `done` on.
+
+        None stands for a scored chunk that ends no part: a moment to report or to stop.
+        """
         pieces: list[Scored] = []
         started = time.monotonic()
         for piece in self._scored(document.ids, done):
@@ -67,6 +70,8 @@ class Scorer:
             if long_enough and self.spec.method == "recompute":
                 yield self._part(index, document, pieces)
                 pieces, started = [], time.monotonic()
+            else:
+                yield None
         if pieces:
             yield self._part(index, document, pieces)
 
