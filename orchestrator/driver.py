@@ -5,26 +5,25 @@ commits in groups. Whatever ends it, everything that was finished is in the stor
 """
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import attempts
 from orchestrator.backlog import Backlog
-from orchestrator.executor import Executor, Happened, Lost, Returned, Update, model_key
-from orchestrator.failed_row import failed_row
+from orchestrator.executor import Executor, Slot
 from orchestrator.git_state import git_state
 from orchestrator.grid import Sweep
 from orchestrator.group_commit import GroupCommit
 from orchestrator.interrupts import Interrupts
 from orchestrator.neighbours import Neighbours
+from orchestrator.outcomes import Books, Outcomes
 from orchestrator.presence import describe_snapshot
 from orchestrator.progress import Listener, Snapshot
 from orchestrator.remaining import find_remaining
 from orchestrator.store import Store
 from orchestrator.summary import Summary
 from orchestrator.tally import Tally, spec_label
-from workers.events import Assignment, Event, PartDone, Progress
+from workers.events import Assignment
 
 TICK = 0.25
 """Seconds after which the loop looks around even if nothing has happened."""
@@ -75,7 +74,7 @@ class _Driver:
         options: LaunchOptions,
         listener: Listener,
     ) -> None:
-        self.sweep, self.options = sweep, options
+        self.sweep, self.store, self.options = sweep, store, options
         self.executor, self.listener = executor, listener
         remaining = find_remaining(
             sweep,
@@ -87,15 +86,13 @@ class _Driver:
         self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
         self.backlog = Backlog(sweep.evaluations, remaining.todo)
         self.neighbours = Neighbours(store, self.backlog, sweep, remaining.files)
-        self.parts = store.parts(self.backlog.places)
-        self.histories: dict[str, attempts.History] = {}
-        self.suspects: set[str] = set()
-        """Evaluations that were handed over together to an evaluator that died."""
-        self.unloadable: set[str] = set()
-        """Models that were given up; what needs them fails without being tried."""
         self.commits = GroupCommit(store)
+        self.outcomes = Outcomes(
+            Books(sweep.name, self.backlog, self.tally, self.commits, listener),
+            parts=store.parts(self.backlog.places),
+            max_attempts=options.max_attempts,
+        )
         self.provenance = git_state()
-        self.stopping = False
         self._display_at = 0.0
         self._idle_since = time.monotonic()
 
@@ -113,18 +110,21 @@ class _Driver:
         return summary
 
     def _work(self, interrupts: Interrupts) -> None:
-        while not (interrupts.requested or self.stopping) and self._work_left():
+        while not (interrupts.requested or self._stopping()) and self._work_left():
             if self.neighbours.is_due():
                 self._meet()
             self.executor.scale(len(self.backlog) + len(self.tally.running))
             self._fill()
-            self._handle(self.executor.wait(self._timeout()))
+            self.outcomes.take(self.executor.wait(self._timeout()))
             self.commits.commit_if_due()
             self._show("running")
             self._say_if_waiting()
         if self.tally.running:
             self._wind_down()
         self.commits.close()
+
+    def _stopping(self) -> bool:
+        return self.neighbours.cancelled or (self.options.fail_fast and self.tally.failed > 0)
 
     def _say_if_waiting(self) -> None:
         now = time.monotonic()
@@ -142,12 +142,11 @@ class _Driver:
 
     def _wind_down(self) -> None:
         """Give evaluations under way a moment to report; start nothing more."""
-        self.stopping = True
         self.commits.commit()
         self.executor.cancel()
         deadline = time.monotonic() + PATIENCE
         while self.executor.busy() and (left := deadline - time.monotonic()) > 0:
-            self._handle(self.executor.wait(min(left, TICK)))
+            self.outcomes.take(self.executor.wait(min(left, TICK)))
             self.commits.commit_if_due()
             self._show("stopping")
 
@@ -169,11 +168,10 @@ class _Driver:
             self.tally.give_up(run_id, spec_label(self.backlog.planned(run_id).spec), row)
         if self.neighbours.cancelled:
             self.listener.note("stopping: asked to by `sweep cancel`")
-            self.stopping = True
 
     def _describe(self) -> dict[str, Any]:
         return {
-            **describe_snapshot(self._snapshot("stopping" if self.stopping else "running")),
+            **describe_snapshot(self._snapshot("running")),
             "in_flight": list(self.tally.running),
             "given_up": [failure.run_id for failure in self.tally.failures],
         }
@@ -183,15 +181,22 @@ class _Driver:
         if not self.neighbours.is_introduced():
             return
         for slot in self.executor.free():
-            run_ids = self.backlog.take(slot.model, slot.capacity)
-            run_ids = self._apart(run_ids or self.neighbours.take(slot.capacity))
+            run_ids = self.backlog.take(slot.model, slot.capacity) or self._take_over(slot)
+            run_ids = self._apart(run_ids)
             if not run_ids:
                 return
             self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
 
+    def _take_over(self, slot: Slot) -> list[str]:
+        """Take work from other drivers' shares, with what they had finished of it."""
+        run_ids = self.neighbours.take(slot.capacity)
+        if run_ids:
+            self.outcomes.parts.update(self.store.parts(run_ids))
+        return run_ids
+
     def _apart(self, run_ids: list[str]) -> list[str]:
         """Hand over an evaluation alone that may be what killed its evaluator."""
-        if len(run_ids) == 1 or self.suspects.isdisjoint(run_ids):
+        if len(run_ids) == 1 or self.outcomes.suspects.isdisjoint(run_ids):
             return run_ids
         for run_id in run_ids[1:]:
             self.backlog.add(run_id)
@@ -199,90 +204,16 @@ class _Driver:
 
     def _assignment(self, run_id: str) -> Assignment:
         planned = self.backlog.planned(run_id)
-        history = self.histories.get(run_id)
+        history = self.outcomes.history(run_id)
         self.tally.start(run_id, planned.spec)
         return Assignment(
             spec=planned.spec,
             sweep=self.sweep.name,
-            attempt=1 + (history.attempts if history else 0),
-            chunk_limit=history.chunk_limit if history else None,
-            parts=tuple(self.parts.get(run_id, ())),
+            attempt=1 + history.attempts,
+            chunk_limit=history.chunk_limit,
+            parts=tuple(self.outcomes.parts.get(run_id, ())),
             provenance=self.provenance,
         )
-
-    def _handle(self, updates: Sequence[Update]) -> None:
-        for update in updates:
-            if isinstance(update, Happened):
-                self._happened(update.run_id, update.event)
-            elif isinstance(update, Returned):
-                for run_id in update.run_ids:
-                    self.tally.stop(run_id)
-                    self.backlog.add(run_id)
-            else:
-                self._lost(update)
-
-    def _happened(self, run_id: str, event: Event) -> None:
-        if isinstance(event, Progress):
-            self.tally.progress(run_id, event)
-        elif isinstance(event, PartDone):
-            self.parts.setdefault(run_id, []).append(dict(event.row))
-            self.commits.add_part(event.row)
-        else:
-            self._ended(run_id, dict(event.row))
-
-    def _lost(self, lost: Lost) -> None:
-        if len(lost.run_ids) > 1:  # nobody knows which of them it was, and which had begun
-            self.suspects.update(lost.run_ids)
-            self._handle([Returned(lost.run_ids)])
-            return
-        for run_id in lost.run_ids:
-            history = self.histories.get(run_id)
-            attempt = 1 + (history.attempts if history else 0)
-            spec = self.backlog.planned(run_id).spec
-            self._ended(run_id, failed_row(spec, self.sweep.name, attempt, lost))
-
-    def _ended(self, run_id: str, row: dict[str, Any]) -> None:
-        """An attempt is over: commit its row, and decide what follows."""
-        if row["status"] == "failed" and row.get("error_kind") is None:
-            row["error_kind"] = attempts.classify(row.get("error_type"), row.get("error_message"))
-        self.tally.stop(run_id)
-        self.tally.attempt(row)
-        self.commits.add_trial(row)
-        self.listener.row(row)
-        if row["status"] == "ok":
-            self.commits.drop_parts(run_id)
-            self.parts.pop(run_id, None)
-            self.histories.pop(run_id, None)
-        else:
-            self._failed(run_id, row)
-
-    def _failed(self, run_id: str, row: Mapping[str, Any]) -> None:
-        history = self.histories.setdefault(run_id, attempts.History())
-        history.attempts += 1
-        kind, spec = row["error_kind"], self.backlog.planned(run_id).spec
-        retry = attempts.after_failure(history, kind, row, self.options.max_attempts)
-        hopeless = kind == attempts.MODEL_LOAD and model_key(spec) in self.unloadable
-        if retry is not None and not hopeless:
-            self.backlog.add(run_id, delay=retry.delay)
-            if kind == attempts.MODEL_LOAD:
-                self.backlog.delay_model(model_key(spec), retry.delay)
-            return
-        self.tally.give_up(run_id, spec_label(spec), row)
-        self.stopping = self.stopping or self.options.fail_fast
-        if kind == attempts.MODEL_LOAD:
-            self.unloadable.add(model_key(spec))
-            self._fail_model(model_key(spec), row)
-
-    def _fail_model(self, model: str, row: Mapping[str, Any]) -> None:
-        """Fail what waits for a model that cannot be loaded, without trying one by one."""
-        for run_id in self.backlog.discard_model(model):
-            spec = self.backlog.planned(run_id).spec
-            message = f"not run, because the model does not load: {row.get('error_message')}"
-            lost = Lost((run_id,), attempts.MODEL_LOAD, message)
-            failed = failed_row(spec, self.sweep.name, 1, lost)
-            self.tally.attempt(failed)
-            self.commits.add_trial(failed)
-            self.tally.give_up(run_id, spec_label(spec), failed)
 
     def _show(self, state: str) -> None:
         now = time.monotonic()

@@ -4,11 +4,8 @@ Every call to an actor lasts about a second and returns a batch of events, so th
 finished parts flow, a stop is clean between calls, and nothing relies on Ray's generators.
 """
 
-import re
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -18,20 +15,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator import attempts
 from orchestrator.cluster import Cluster, Metrics
 from orchestrator.errors import ClusterError, ResourcesError
+from orchestrator.evaluator_slot import EvaluatorSlot, latest_log, missing_requests, one_line
 from orchestrator.executor import Happened, Lost, Returned, Slot, Update, model_key
 from orchestrator.grid import Resources
+from orchestrator.packed_files import PackedFiles
 from orchestrator.placement import Request, describe, requests
 from workers.actor import EVALUATOR
 from workers.events import Assignment, Finished
 from workers.hosting import DEFAULT_EVALUATOR, Batch
 from workers.output import FALLBACK as LOCAL_LOGS
-from workers.shipping import local_paths, pack
 
 CALL_SECONDS = 1.0
 """How long a call to an evaluator lasts; how often a long evaluation reports."""
-BATCH_SECONDS = 0.1
-"""Work handed over at once, where evaluations take milliseconds."""
-LARGEST_BATCH = 64
 IDLE_SECONDS = 60.0
 """An evaluator without work is released after this time."""
 SURVEY_SECONDS = 2.0
@@ -41,35 +36,6 @@ ROOMLESS_SECONDS = 600.0
 STARTS_AT_ONCE = 64
 FAILED_STARTS = 3
 """Evaluators in a row that do not start, after which the sweep gives up."""
-
-
-@dataclass
-class _Evaluator:
-    """One actor, as the driver knows it."""
-
-    id: str
-    handle: Any
-    request: Request
-    node_id: str | None = None
-    """Known, and the evaluator ready, after its first answer."""
-    process_id: int | None = None
-    call: Any = None
-    """The call in flight; None: free."""
-    run_ids: dict[str, None] = field(default_factory=dict)
-    """What it was handed and has not finished, in order."""
-    shipped: set[str] = field(default_factory=set)
-    """Paths of the driver's machine that it has a copy of."""
-    model: str | None = None
-    idle_since: float = 0.0
-    submitted_at: float = 0.0
-    seconds_each: float | None = None
-    """Time per evaluation, lately."""
-
-    def capacity(self) -> int:
-        """Return how many evaluations to hand over at once."""
-        if self.seconds_each is None or self.seconds_each > BATCH_SECONDS / 2:
-            return 1
-        return max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / self.seconds_each)))
 
 
 class RayExecutor:
@@ -92,8 +58,8 @@ class RayExecutor:
         self._cluster, self._resources = cluster, resources
         self._path, self._options = evaluator, dict(options or {})
         self._log_folder = log_folder or str(LOCAL_LOGS)
-        self._evaluators: dict[str, _Evaluator] = {}
-        self._packed: dict[str, Any] = {}
+        self._evaluators: dict[str, EvaluatorSlot] = {}
+        self._files = PackedFiles(ray.put)
         self._room = requests(resources, cluster.nodes(), cluster.node_types())
         self.notes: Sequence[str] = (describe(self._room[0], len(self._room), resources),)
         self._surveyed_at = self._had_room_at = time.monotonic()
@@ -131,24 +97,10 @@ class RayExecutor:
         item.run_ids = {assignment.spec.run_id: None for assignment in assignments}
         item.model = model_key(assignments[0].spec)
         item.submitted_at = time.monotonic()
-        shipments = self._shipments(item, assignments)
+        shipments = {} if self._cluster.is_local else self._files.for_slot(item, assignments)
         item.call = item.handle.work.remote(
             list(assignments), CALL_SECONDS, list(shipments), *shipments.values()
         )
-
-    def _shipments(self, item: _Evaluator, assignments: Sequence[Assignment]) -> dict[str, Any]:
-        """Return what this evaluator needs of the driver's files, packed once for all of them."""
-        if self._cluster.is_local:
-            return {}
-        needed: dict[str, Any] = {}
-        for path in {path for each in assignments for path in local_paths(each.spec)}:
-            if path not in self._packed:
-                packed = pack(path)
-                self._packed[path] = None if packed is None else ray.put(packed)
-            if self._packed[path] is not None and path not in item.shipped:
-                needed[path] = self._packed[path]
-        item.shipped.update(needed)
-        return needed
 
     def wait(self, timeout: float) -> Sequence[Update]:
         """Return what the evaluators told, after at most `timeout` seconds."""
@@ -205,10 +157,10 @@ class RayExecutor:
         count = min(count, STARTS_AT_ONCE - starting)
         if count <= 0:
             return
-        missing = _missing(self._room, [item.request for item in self._evaluators.values()])
+        missing = missing_requests(self._room, [item.request for item in self._evaluators.values()])
         for request in missing[:count]:
             self._started += 1
-            item = _Evaluator(f"evaluator-{self._started}", self._actor(request), request)
+            item = EvaluatorSlot(f"evaluator-{self._started}", self._actor(request), request)
             item.call = item.handle.where.remote()
             self._evaluators[item.id] = item
 
@@ -235,11 +187,11 @@ class RayExecutor:
                 surplus -= 1
                 self._remove(item)
 
-    def _remove(self, item: _Evaluator) -> None:
+    def _remove(self, item: EvaluatorSlot) -> None:
         del self._evaluators[item.id]
         ray.kill(item.handle, no_restart=True)
 
-    def _collect(self, item: _Evaluator) -> Sequence[Update]:
+    def _collect(self, item: EvaluatorSlot) -> Sequence[Update]:
         """Take the result of a call that has returned, and make the next one."""
         call, item.call = item.call, None
         try:
@@ -253,7 +205,7 @@ class RayExecutor:
         self._failed_starts = 0
         return ()
 
-    def _reported(self, item: _Evaluator, batch: Batch) -> Sequence[Update]:
+    def _reported(self, item: EvaluatorSlot, batch: Batch) -> Sequence[Update]:
         updates: list[Update] = [Happened(run_id, event) for run_id, event in batch.events]
         finished = [event for _, event in batch.events if isinstance(event, Finished)]
         for event in finished:
@@ -274,17 +226,20 @@ class RayExecutor:
             item.call = item.handle.work.remote([], CALL_SECONDS)
         return updates
 
-    def _died(self, item: _Evaluator, error: ray.exceptions.RayError) -> Sequence[Update]:
+    def _died(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> Sequence[Update]:
         self._remove(item)
         kind = self._kind_of_loss(item, error)
-        message = _line(error)
+        message = one_line(error)
         if item.node_id is None and kind != attempts.NODE_LOST:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
                 raise ClusterError(f"evaluators do not start: {message}") from error
-        return [Lost(tuple(item.run_ids), kind, message)] if item.run_ids else []
+        if not item.run_ids:
+            return []
+        log = latest_log(self._log_folder, next(iter(item.run_ids)))
+        return [Lost(tuple(item.run_ids), kind, message, log)]
 
-    def _kind_of_loss(self, item: _Evaluator, error: ray.exceptions.RayError) -> str:
+    def _kind_of_loss(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> str:
         text = str(error)
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "low on memory" in text:
             return attempts.HOST_OOM
@@ -293,17 +248,3 @@ class RayExecutor:
         if item.node_id is not None and not self._cluster.is_alive(item.node_id):
             return attempts.NODE_LOST
         return attempts.WORKER_LOST
-
-
-def _missing(room: Sequence[Request], present: Sequence[Request]) -> list[Request]:
-    """Return the requests in `room` that no evaluator stands for yet."""
-    return list((Counter(room) - Counter(present)).elements())
-
-
-def _line(error: Exception) -> str:
-    """Return an error of several lines as one, without the machinery of Ray."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if "creation task" in text and lines:
-        return lines[-1]  # the exception itself; above it stands Ray's own traceback
-    return " ".join(lines)[:1000]

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.store import Store
 from tests.sweep_process import Driver
-from tests.sweeps import ok_run_ids, run_ids, sweep_of
+from tests.sweeps import ok_run_ids, run_ids, spec, sweep_of
 
 pytestmark = pytest.mark.slow
 
@@ -77,3 +77,19 @@ def test_a_driver_takes_over_what_a_killed_one_had_under_way(tmp_path: Path) -> 
     summary = heir.wait()
     assert (summary["failed"], summary["not_run"]) == (0, 0)
     assert ok_run_ids(Store(tmp_path)) == run_ids(sweep_of(4))
+
+
+def test_a_driver_takes_over_with_the_parts_that_a_killed_one_had_finished(
+    tmp_path: Path,
+) -> None:
+    victim = Driver(tmp_path, 2, parts=400, seconds=60)
+    end = time.monotonic() + 60
+    while not Store(tmp_path).parts([spec(0).run_id]) and time.monotonic() < end:
+        time.sleep(0.2)
+    heir = Driver(tmp_path, 2, parts=2, seconds=0.1)
+    time.sleep(3)
+    victim.kill()
+    heir.wait()
+    rows = Store(tmp_path).results(["n_documents"]).to_pylist()
+    assert max(row["n_documents"] for row in rows) > 0
+    assert ok_run_ids(Store(tmp_path)) == run_ids(sweep_of(2))

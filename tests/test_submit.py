@@ -139,6 +139,14 @@ def test_what_an_evaluation_prints_is_found_from_its_row(gpus: Cluster, tmp_path
         assert f"the seed is {row['seed']}" in Path(row["log_path"]).read_text()
 
 
+def test_the_last_words_of_a_worker_that_died_are_found_from_its_row(
+    gpus: Cluster, tmp_path: Path
+) -> None:
+    launch(gpus, sweep_of(1), tmp_path, script={"0": ["die"]}, scream="about to die")
+    (lost,) = [row for row in rows(tmp_path) if row["status"] == "failed"]
+    assert "about to die" in Path(lost["log_path"]).read_text()
+
+
 def test_a_failed_row_points_to_a_log_with_its_traceback(gpus: Cluster, tmp_path: Path) -> None:
     summary = launch(
         gpus, sweep_of(1), tmp_path, LaunchOptions(max_attempts=1), script={"0": ["error"]}
