@@ -6,6 +6,8 @@ times the rest, and only an interval or the perplexity over the position needs t
 measured stays null.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,15 +18,44 @@ from workers.record import BLOCK_COLUMNS, TRIALS
 
 LISTS = tuple(name for name in BLOCK_COLUMNS if name != "block_size")
 UNREAD = (*LISTS, "traceback", "error_message", "log_path", "measure")
-COLUMNS: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in UNREAD)
-"""What a frame holds of each row; `measure` shows in which values are null."""
+RARE = (
+    "attempt",
+    "schema_version",
+    "trust_remote_code",
+    "save_token_nll",
+    "error_kind",
+    "error_type",
+    "first_token",
+    "chunk_size",
+    "token_forwards",
+    "nll_sum",
+    "perplexity_after_eviction",
+    "bits_per_byte",
+    "latency_ms_p99",
+    "first_token_ms",
+    "tokens_per_second",
+    "latency_note",
+    "device_uuid",
+    "hostname",
+    "node_id",
+    "pid",
+    "ray_version",
+    "started_at",
+)
+"""Columns that only an export writes."""
+EVERYTHING: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in UNREAD)
+"""What a frame can hold of each row; `measure` shows in which values are null."""
+COLUMNS: tuple[str, ...] = tuple(name for name in EVERYTHING if name not in RARE)
+"""What figures, tables and the audit need."""
 
 METHOD_LABELS = {"streaming": "StreamingLLM", "recompute": "recompute", "dense": "dense"}
 
 
-def load(store: Store, *, baseline_stride: int = 1) -> pd.DataFrame:
+def load(
+    store: Store, *, baseline_stride: int = 1, columns: Sequence[str] = COLUMNS
+) -> pd.DataFrame:
     """Return every result of the store as a tidy, paired frame (one row per result)."""
-    return tidy(store.results(columns=list(COLUMNS)), baseline_stride=baseline_stride)
+    return tidy(store.results(columns=list(columns)), baseline_stride=baseline_stride)
 
 
 def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
@@ -33,7 +64,7 @@ def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
     Added columns: `method_label`, `hollow` (never streamed, or beyond the trained positions)
     and what `analysis.pairing.pair` derives.
     """
-    frame = table.select([name for name in COLUMNS if name in table.column_names]).to_pandas()
+    frame = table.select([name for name in EVERYTHING if name in table.column_names]).to_pandas()
     frame = pair(frame.reset_index(drop=True), stride=baseline_stride)
     return frame.assign(method_label=method_labels(frame), hollow=hollow(frame))
 

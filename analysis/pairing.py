@@ -12,6 +12,7 @@ one and a configuration that never evicted with itself; these rules are what pre
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from workers.spec import FILE_PREFIX, RANDOM_MODEL_PREFIX, is_local_model, split_file_dataset
@@ -34,8 +35,20 @@ TEXT_KEYS = (
 
 PLACE_KEYS = ("device_name", "num_threads", "torch_version", "cuda_version")
 TIMING_KEYS = ("decode_tokens", "warmup_tokens", "repeats")
-SPEED_KEYS = (*TEXT_KEYS, *PLACE_KEYS, *TIMING_KEYS)
-"""Speeds are comparable where these agree."""
+"""Speeds are comparable where these and the text keys agree as well."""
+
+_NEEDED = (
+    "source",
+    "method",
+    "recompute_stride",
+    "budget",
+    "perplexity",
+    "runtime_ms",
+    "latency_full_budget",
+    "device_name",
+    "finished_at",
+)
+Codes = npt.NDArray[np.int64]
 
 NOT_FULL = "the cache was not full at the timed positions"
 NO_PARTNER = "no recompute row of the same budget, device and timing settings"
@@ -49,10 +62,10 @@ def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
     (a fraction), `speed_partner`, `baseline_runtime_ms`, `speedup`, `speedup_low`,
     `speedup_high` (from the extremes over the repeats) and `speed_note` (why there is none).
     """
-    keyed = with_keys(frame)
-    quality = _partners(keyed, stride, "perplexity", TEXT_KEYS)
-    nearby = _partners(keyed, stride, "perplexity", (*TEXT_KEYS, *PLACE_KEYS))
-    speed = _partners(keyed[_timed(keyed)], stride, "runtime_ms", SPEED_KEYS)
+    keyed = _with_groups(with_keys(frame))
+    quality = _partners(keyed, stride, "perplexity", "text")
+    nearby = _partners(keyed, stride, "perplexity", "text_and_place")
+    speed = _partners(keyed[_timed(keyed)], stride, "runtime_ms", "speed")
     # The baseline of the same machine where there is one: same numerics, same kernels.
     quality = nearby.reindex(frame.index).fillna(quality.reindex(frame.index))
     return _with_speed(_with_quality(frame, quality), speed.reindex(frame.index))
@@ -60,7 +73,8 @@ def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
 
 def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the keys that are not columns: what a path, a seed and an origin mean for a pair."""
-    seeded = frame["dataset"].eq("random") | _is_random_model(frame["model"])
+    prefixes = _translate(frame["model"], lambda model: model[: len(RANDOM_MODEL_PREFIX)])
+    seeded = frame["dataset"].eq("random") | prefixes.eq(RANDOM_MODEL_PREFIX)
     return frame.assign(
         model_key=_translate(frame["model"], model_key),
         dataset_key=_translate(frame["dataset"], dataset_key),
@@ -83,13 +97,39 @@ def dataset_key(dataset: str) -> str:
     return f"{FILE_PREFIX}{file_format}#{column}"
 
 
-def _is_random_model(models: pd.Series) -> pd.Series:
-    return models.astype(object).str.startswith(RANDOM_MODEL_PREFIX).fillna(False).astype(bool)
-
-
 def _translate(values: pd.Series, key: Callable[[str], str]) -> pd.Series:
     names = {name: key(name) for name in values.dropna().unique()}
     return values.map(names)
+
+
+def _with_groups(frame: pd.DataFrame) -> pd.DataFrame:
+    """Number the groups of rows that agree in their keys: columns `text`, `speed`, …
+
+    Null agrees with null. Each column is hashed once, however many groupings use it.
+    """
+    text = _number([_codes(frame[key]) for key in (*TEXT_KEYS, "budget")])
+    place = _number([_codes(frame[key]) for key in PLACE_KEYS])
+    timing = _number([_codes(frame[key]) for key in TIMING_KEYS])
+    # Only what pairing needs: a copy of every column of a million rows costs seconds.
+    return frame[list(_NEEDED)].assign(
+        text=text,
+        text_and_place=_number([text, place]),
+        speed=_number([text, place, timing]),
+    )
+
+
+def _codes(column: pd.Series) -> Codes:
+    return pd.factorize(column, use_na_sentinel=False)[0].astype(np.int64)
+
+
+def _number(columns: list[Codes]) -> Codes:
+    """Turn several code columns into one; renumbered at each step, so it cannot overflow."""
+    combined = columns[0]
+    for column in columns[1:]:
+        width = int(column.max(initial=0)) + 1
+        if width > 1:
+            combined = pd.factorize(combined * width + column)[0].astype(np.int64)
+    return combined
 
 
 def _timed(frame: pd.DataFrame) -> pd.Series:
@@ -99,15 +139,14 @@ def _timed(frame: pd.DataFrame) -> pd.Series:
     return full & known
 
 
-def _partners(frame: pd.DataFrame, stride: int, value: str, keys: tuple[str, ...]) -> pd.Series:
+def _partners(frame: pd.DataFrame, stride: int, value: str, keys: str) -> pd.Series:
     """Return, by index, the position in the frame of each streaming row's partner."""
     usable = frame[frame[value].notna() & frame["budget"].notna()]
     baselines = usable[usable["method"].eq("recompute") & usable["recompute_stride"].eq(stride)]
     rows = usable[usable["method"].eq("streaming")]
     if rows.empty or baselines.empty:
         return pd.Series(dtype=float)
-    both = pd.concat([rows, baselines])
-    group = both.groupby([*keys, "budget"], dropna=False, sort=False).ngroup()
+    group = usable[keys]
     latest = baselines.sort_values("finished_at", kind="stable", na_position="first").index
     by_group = pd.Series(latest.to_numpy(dtype=float), index=group.loc[latest])
     by_group = by_group[~by_group.index.duplicated(keep="last")]
@@ -145,5 +184,7 @@ def _with_speed(frame: pd.DataFrame, partner: pd.Series) -> pd.DataFrame:
 def _speed_notes(frame: pd.DataFrame, partner: pd.Series) -> pd.Series:
     alone = frame["method"].eq("streaming") & frame["runtime_ms"].notna() & partner.isna()
     not_full = frame["latency_full_budget"].astype(object).eq(False)
-    notes = np.select([alone & not_full, alone], [NOT_FULL, NO_PARTNER], default="")
-    return pd.Series(notes, index=frame.index).replace("", None)
+    notes = pd.Series(None, index=frame.index, dtype=object)
+    notes[alone] = NO_PARTNER
+    notes[alone & not_full] = NOT_FULL
+    return notes

@@ -63,12 +63,17 @@ def open_store(uri: str) -> "Store":
     return Store(uri)
 
 
-def read_frame(store: "Store", options: dict[str, Any]) -> "pd.DataFrame":
+def read_frame(
+    store: "Store", options: dict[str, Any], *, everything: bool = False
+) -> "pd.DataFrame":
     """Read the rows that `row_options` chose; name damaged files on stderr."""
     from analysis import frames
     from analysis.filtering import matching
 
-    frame = frames.load(store, baseline_stride=options["stride"])
+    # A condition may name a column that nothing else needs.
+    everything = everything or bool(options["conditions"])
+    columns = frames.EVERYTHING if everything else frames.COLUMNS
+    frame = frames.load(store, baseline_stride=options["stride"], columns=columns)
     for path, reason in store.damaged:
         click.echo(f"warning: {store.uri}/{path} was skipped: {reason}", err=True)
     return matching(frame, options["conditions"])

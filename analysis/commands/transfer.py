@@ -56,7 +56,8 @@ def export(folder: Path, forms: tuple[str, ...], **options: Any) -> None:
     from analysis.selection import on_device
 
     store = open_store(options["uri"])
-    frame = on_device(read_frame(store, options), options["device"])
+    frame = read_frame(store, options, everything=True)
+    frame = on_device(frame, options["device"])
     for form in dict.fromkeys(forms):
         if form == "original":
             paths = exporting.write_original(read_selection(store, options), folder)
