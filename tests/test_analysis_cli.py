@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from matplotlib import font_manager
 from PIL import Image
 
+from analysis import frames
 from analysis.cli import analysis
 from analysis.names import FIGURES
 from analysis.style import CJK_FAMILIES
@@ -200,3 +202,26 @@ def test_table_writes_every_format_with_the_same_numbers(store):
 def test_where_keeps_the_rows_that_meet_it(store):
     done = run("table", "--store", store.uri, "--where", "dataset=stdlib", "--format", "json")
     assert {line["dataset"] for line in json.loads(done.stdout)} == {"stdlib"}
+
+
+def test_block_lists_are_not_read_with_the_rows():
+    lists = {"block_document", "block_index", "block_tokens", "block_nll"}
+    assert not lists & set(frames.EVERYTHING)
+    assert set(frames.COLUMNS) < set(frames.EVERYTHING)
+
+
+def test_a_condition_may_name_a_column_that_no_figure_needs(store):
+    done = run("table", "--store", store.uri, "--where", "hostname=testhost")
+    assert done.exit_code == 0, done.output
+
+
+def test_published_numbers_are_refused_in_words_where_there_are_none(store, tmp_path):
+    done = run("plot", "--store", store.uri, "--out", tmp_path, "--figure", "pareto", "--published")
+    assert done.exit_code == 0
+    assert "nothing is known for demo; there are numbers for falcon-7b" in done.stderr
+
+
+def test_every_command_and_figure_is_documented():
+    text = (Path(__file__).parent.parent / "docs" / "figures.md").read_text(encoding="utf-8")
+    for name in (*FIGURES, *(f"analysis {command}" for command in analysis.commands)):
+        assert name in text, name
