@@ -59,7 +59,7 @@ def _wait(driver: Driver, rows: int, seconds: float) -> None:
 
 def _seconds_until_gone(driver: Driver) -> float:
     began = time.monotonic()
-    assert driver.gone_within(30), "processes of the dead cluster are left after 30 s"
+    assert driver.gone_within(30), f"left after 30 s: {driver.describe_left_behind()}"
     return time.monotonic() - began
 
 

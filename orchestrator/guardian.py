@@ -7,6 +7,7 @@ driver's end of a pipe to close, and then kills what carries the mark of that dr
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def guarded() -> Iterator[None]:
     mark = uuid.uuid4().hex
     environment = {name: value for name, value in os.environ.items() if name != MARK}
     guardian = subprocess.Popen(
-        [sys.executable, "-I", __file__, mark],
+        [sys.executable, "-I", __file__, mark, str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # whoever reads ours must not wait for it
         stderr=subprocess.DEVNULL,
@@ -64,13 +65,36 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def main(mark: str) -> None:
+def holders(inode: int) -> list[int]:
+    """Return the processes that have a pipe open: forks of the driver that never became Ray.
+
+    Such a fork carries the driver's environment, not the mark, and keeps the pipe from closing.
+    """
+    link = f"pipe:[{inode}]"
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(str(file.readlink()) == link for file in (folder / "fd").iterdir()):
+                found.append(int(folder.name))
+    return [process for process in found if process != os.getpid()]
+
+
+def wait_for_end(driver: int) -> bool:
+    """Wait until the driver has ended; return whether it said that all is in order."""
+    while os.getppid() == driver:
+        if select.select([sys.stdin], [], [], 0.5)[0]:
+            return bool(os.read(0, 100))
+    return False
+
+
+def main(mark: str, driver: int) -> None:
     """Wait for the driver to go, then see to it that its cluster goes."""
-    in_order = bool(sys.stdin.buffer.read())
+    in_order = wait_for_end(driver)
+    inode = os.fstat(0).st_ino
     began = time.monotonic()
     passed = 0.0
     while passed < LIMIT_SECONDS:
-        left = marked(mark)
+        left = marked(mark) + ([] if in_order else holders(inode))
         if not left and (in_order or passed >= WATCH_SECONDS):
             return
         if passed >= GRACE_SECONDS:
@@ -82,4 +106,4 @@ def main(mark: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

@@ -88,6 +88,15 @@ class Driver:
                     found.append(int(folder.name))
         return found
 
+    def describe_left_behind(self) -> list[str]:
+        """Return what is left, for a message."""
+        lines = []
+        for process in self.left_behind():
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ")
+                lines.append(f"{process}: {command.decode(errors='replace')[:200]}")
+        return lines
+
     def gone_within(self, seconds: float) -> bool:
         """Wait until nothing of the driver is left."""
         end = time.monotonic() + seconds
