@@ -16,8 +16,12 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-MARK = "SINKSWEEP_LOCAL_CLUSTER"
-"""Environment variable that every process of a local cluster inherits."""
+MARKS = tuple(f"SINKSWEEP_LOCAL_CLUSTER_{number}" for number in range(8))
+"""Environment variables that every process of a local cluster inherits.
+
+Several, because Ray's agents overwrite a part of what `/proc` shows of their environment with
+the names that they give themselves, and which part is chance.
+"""
 GRACE_SECONDS = 3.0
 """Time to end by themselves."""
 WATCH_SECONDS = 10.0
@@ -29,7 +33,7 @@ LIMIT_SECONDS = 25.0
 def guarded() -> Iterator[None]:
     """Mark what this process starts meanwhile, and have it end with this process at the latest."""
     mark = uuid.uuid4().hex
-    environment = {name: value for name, value in os.environ.items() if name != MARK}
+    environment = {name: value for name, value in os.environ.items() if name not in MARKS}
     guardian = subprocess.Popen(
         [sys.executable, "-I", __file__, mark, str(os.getpid())],
         stdin=subprocess.PIPE,
@@ -38,11 +42,12 @@ def guarded() -> Iterator[None]:
         env=environment,
         start_new_session=True,  # Ctrl-C in the terminal is not for it
     )
-    os.environ[MARK] = mark
+    os.environ.update(dict.fromkeys(MARKS, mark))
     try:
         yield
     finally:
-        os.environ.pop(MARK, None)
+        for name in MARKS:
+            os.environ.pop(name, None)
         _dismiss(guardian)
 
 
@@ -56,11 +61,10 @@ def _dismiss(guardian: "subprocess.Popen[bytes]") -> None:
 
 def marked(mark: str) -> list[int]:
     """Return the processes that carry a mark; none where there is no `/proc`."""
-    wanted = f"{MARK}={mark}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+            if mark.encode() in (folder / "environ").read_bytes():
                 found.append(int(folder.name))
     return found
 

@@ -28,7 +28,8 @@ from workers.errors import SinkSweepError
 
 ROOT = Path(__file__).resolve().parent.parent
 CRASHING = "tests.crashing_evaluator:CrashingEvaluator"
-MARK = "SINKSWEEP_TEST_PROCESS"
+MARKS = tuple(f"SINKSWEEP_TEST_PROCESS_{number}" for number in range(8))
+"""Several: see `orchestrator.guardian.MARKS`."""
 
 
 class Driver:
@@ -44,7 +45,7 @@ class Driver:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), MARK: self.mark},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **dict.fromkeys(MARKS, self.mark)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
