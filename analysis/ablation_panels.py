@@ -1,54 +1,24 @@
 """The two panels of an ablation, drawn from its rows."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
 
 from analysis import captions, numbers, published
 from analysis.ablation import Ablation, other_texts
+from analysis.ablation_parts import Axis, above, bar_label, mark, points
 from analysis.axes import log_ticks
 from analysis.bars import LOG_ABOVE
 from analysis.blocks import Blocks, difference
 from analysis.bootstrap import Interval
-from analysis.canvas import HALO, legend, note, sheet
+from analysis.canvas import legend, note, sheet
 from analysis.frames import is_missing
-from analysis.style import RED, Look
+from analysis.style import Look
 
 SIZE = (10.0, 8.2)
 BAR_TOP = 0.36
 """Compression bars end below this height of the panel, the perplexities stay above it."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Where the points stand: at their value in log2 scale, or evenly spaced."""
-
-    at: list[float]
-    names: list[str]
-    is_log: bool
-
-    def place(self, axes: Axes, label: str) -> None:
-        """Scale and label the horizontal axis."""
-        if self.is_log:
-            axes.set_xscale("log", base=2)
-            axes.set_xlim(self.at[0] / 2**0.6, self.at[-1] * 2**0.6)
-        else:
-            axes.set_xlim(-0.6, len(self.at) - 0.4)
-        axes.set_xticks(self.at, self.names)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(label)
-        axes.grid(visible=False, axis="x")
-
-    def edges(self, position: float) -> tuple[float, float]:
-        """Return left edge and width of a bar around a point."""
-        if not self.is_log:
-            return position - 0.3, 0.6
-        return position / 2**0.3, position * (2**0.3 - 2**-0.3)
 
 
 def draw(data: Ablation, blocks: Blocks, look: Look) -> Figure:
@@ -86,17 +56,17 @@ def _quality(axes: Axes, data: Ablation, blocks: Blocks, axis: Axis, look: Look)
     _perplexity_scale(axes, measured, list(known.values()), look)
     _compression(axes, rows, axis, look)
     _baseline(axes, data, measured, "baseline_perplexity", look)
-    _points(axes, measured, ("perplexity", "perplexity_low", "perplexity_high"), look)
+    points(axes, measured, ("perplexity", "perplexity_low", "perplexity_high"), look)
     _marks(axes, data, measured, look)
     if known:
-        (points,) = axes.plot(list(known), list(known.values()), "x", color=look.colors["accent"])
-        points.set(markersize=9, markeredgewidth=2.2, zorder=5, label=look.text("paper"))
+        (dots,) = axes.plot(list(known), list(known.values()), "x", color=look.colors["accent"])
+        dots.set(markersize=9, markeredgewidth=2.2, zorder=5, label=look.text("paper"))
     for row in measured.to_dict("records"):
         interval = _to_best(data, row["row_id"], blocks)
         difference_lines = numbers.increase(interval).split(" [") if interval else []
         lines = [numbers.perplexity(row["perplexity"]), *difference_lines[:1]]
         lines += [f"[{bounds}" for bounds in difference_lines[1:]]
-        _above(axes, row["x"], lines, ["#2B2F33", "#5A636B", "#5A636B"], len(rows))
+        above(axes, row["x"], lines, ["#2B2F33", "#5A636B", "#5A636B"], len(rows))
 
 
 def _runtime(axes: Axes, data: Ablation, axis: Axis, look: Look) -> None:
@@ -111,7 +81,7 @@ def _runtime(axes: Axes, data: Ablation, axis: Axis, look: Look) -> None:
     axis.place(axes, look.text(data.varied))
     axes.set_ylabel(look.text("runtime"))
     _baseline(axes, data, measured, "baseline_runtime_ms", look)
-    _points(axes, measured, ("runtime_ms", "runtime_ms_min", "runtime_ms_max"), look)
+    points(axes, measured, ("runtime_ms", "runtime_ms_min", "runtime_ms_max"), look)
     top = measured[["runtime_ms", "runtime_ms_max", "baseline_runtime_ms"]].max().max()
     axes.set_ylim(0, top * 1.38)
     colors = [look.colors["streaming"], look.colors["baseline"], "#2B2F33"]
@@ -123,7 +93,7 @@ def _runtime(axes: Axes, data: Ablation, axis: Axis, look: Look) -> None:
     for row in measured.to_dict("records"):
         values = [(write, row[name]) for name, write in writers.items()]
         lines = [write(value) for write, value in values if not is_missing(value)]
-        _above(axes, row["x"], lines, colors, len(data.rows))
+        above(axes, row["x"], lines, colors, len(data.rows))
 
 
 def _published(data: Ablation, axis: Axis) -> dict[float, float]:
@@ -177,7 +147,7 @@ def _compression(axes: Axes, rows: pd.DataFrame, axis: Axis, look: Look) -> None
         label = look.text("compression_legend")
         color = look.colors["neutral"]
         second.bar(left, value, width, align="edge", color=color, alpha=0.25, label=label)
-        _bar_label(second, numbers.share(value / 100), position, len(shares))
+        bar_label(second, numbers.share(value / 100), position, len(shares))
     # The points belong in front of the bars, whose axes were made later.
     axes.set_zorder(second.get_zorder() + 1)
     axes.patch.set_visible(False)
@@ -204,36 +174,14 @@ def _baseline_name(data: Ablation, look: Look) -> str:
     return look.text("recompute" if stride == 1 else "recompute_strided", stride=stride)
 
 
-def _points(axes: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], look: Look) -> None:
-    """Draw the streaming points with whiskers; hollow where they say nothing of streaming."""
-    value, low, high = columns
-    color = look.colors["streaming"]
-    axes.plot(rows["x"], rows[value], color=color, linewidth=1.8, zorder=3)
-    whole = rows[rows[low].notna() & rows[high].notna()]
-    axes.vlines(whole["x"], whole[low], whole[high], color=color, linewidth=1.3, zorder=3)
-    for key, part in (("streaming", rows[~rows["hollow"]]), ("hollow", rows[rows["hollow"]])):
-        if part.empty:
-            continue
-        (points,) = axes.plot(part["x"], part[value], "o", color=color, label=look.text(key))
-        points.set(markersize=8, markeredgewidth=1.8, zorder=4)
-        points.set_markerfacecolor(color if key == "streaming" else "white")
-
-
 def _marks(axes: Axes, data: Ablation, rows: pd.DataFrame, look: Look) -> None:
     """Mark the lowest perplexity by a red star and n_sink = 0 by a red X."""
     if (best := data.best) is not None:
         point = rows[rows["row_id"].eq(best["row_id"])]
         left_out = bool((rows["hollow"] & (rows["perplexity"] < best["perplexity"])).any())
-        _mark(axes, point, "*", 17, look.text("best_filled" if left_out else "best"))
+        mark(axes, point, "*", 17, look.text("best_filled" if left_out else "best"))
     if data.varied == "n_sink":
-        _mark(axes, rows[rows["n_sink"].eq(0)], "X", 12, look.text("no_sink"))
-
-
-def _mark(axes: Axes, point: pd.DataFrame, marker: str, size: float, label: str) -> None:
-    if point.empty:
-        return
-    (mark,) = axes.plot(point["x"], point["perplexity"], marker, color=RED, label=label)
-    mark.set(markersize=size, markeredgecolor="white", zorder=5)
+        mark(axes, rows[rows["n_sink"].eq(0)], "X", 12, look.text("no_sink"))
 
 
 def _to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
@@ -242,48 +190,10 @@ def _to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
     return difference(blocks, row_id, data.best["row_id"])
 
 
-def _above(axes: Axes, x: float, lines: list[str], colors: list[str], points: int) -> None:
-    """Write the values of a point at the top of the panel, where no line can cross them."""
-    size = _font_size(points)
-    for number, (line, color) in enumerate(zip(lines, colors, strict=False)):
-        axes.annotate(
-            line,
-            (x, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, -4 - number * size * 1.3),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=size,
-            color=color,
-            path_effects=HALO,
-            zorder=6,
-        )
-
-
-def _bar_label(axes: Axes, text: str, x: float, points: int) -> None:
-    axes.annotate(
-        text,
-        (x, 0),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=_font_size(points),
-        color="#404950",
-        path_effects=HALO,
-    )
-
-
-def _font_size(points: int) -> float:
-    """Return the label size at which this many labels fit side by side."""
-    return min(9.0, 68 / points)
-
-
 def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     selection, rows = data.selection, data.rows
     values = rows[data.varied].astype(int)
-    points = values.map(lambda value: look.text(f"fixed_{data.varied}", value=value))
+    names = values.map(lambda value: look.text(f"fixed_{data.varied}", value=value))
     parts = [*captions.setting(selection, look), look.text("whiskers")]
     if any(_to_best(data, row_id, blocks) for row_id in rows["row_id"]):
         parts.append(look.text("best_note"))
@@ -296,7 +206,7 @@ def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
         parts += captions.runtime(selection, look)
     if rows["speedup"].notna().any():
         parts.append(look.text("strip_note"))
-    parts += captions.flags(rows, points, look)
+    parts += captions.flags(rows, names, look)
     if look.published and _published(data, _axis(data)):
         parts.append(published.citation(look))
     if data.other_datasets:

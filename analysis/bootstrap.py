@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-RESAMPLES = 1000
+from workers.statistics import CONFIDENCE, resampled
+
 SEED = 0
-LEVEL = 0.95
 
 Reals = npt.NDArray[np.float64]
 
@@ -32,18 +32,12 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def resampled_sums(values: Reals, *, seed: int = SEED, resamples: int = RESAMPLES) -> Reals:
+def resampled_sums(values: Reals, *, seed: int = SEED) -> Reals:
     """Return sums over resampled rows: (n blocks, k) to (resamples, k).
 
     The same seed draws the same blocks, whatever the columns hold: this is what pairs them.
     """
-    generator = np.random.default_rng(seed)
-    blocks = len(values)
-    sums = np.empty((resamples, values.shape[1]))
-    for row in range(resamples):
-        counts = np.bincount(generator.integers(0, blocks, blocks), minlength=blocks)
-        sums[row] = counts @ values
-    return sums
+    return np.stack([values[chosen].sum(axis=0) for chosen in resampled(len(values), seed)])
 
 
 def increase(nll: Reals, baseline_nll: Reals, tokens: Reals) -> Interval | None:
@@ -62,7 +56,7 @@ def increase(nll: Reals, baseline_nll: Reals, tokens: Reals) -> Interval | None:
 
 def percentiles(samples: Reals) -> tuple[float, float]:
     """Return the bounds of the central 95 % of the samples."""
-    tail = (1 - LEVEL) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(samples, [tail, 1 - tail])
     return float(low), float(high)
 

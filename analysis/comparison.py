@@ -82,7 +82,7 @@ def _methods(data: Headline, columns: tuple[str, ...], look: Look) -> list[bars.
     ours = look.text("streaming")
     return [
         _series(data.baseline, columns, look, "baseline", label=label),
-        _series(data.streaming, columns, look, "streaming", label=ours, hatch=HATCH),
+        _series(data.streaming, columns, look, "streaming", label=ours),
     ]
 
 
@@ -94,13 +94,12 @@ def _series(
     *,
     absent: str = "not_measured",
     label: str = "",
-    hatch: str = "",
 ) -> bars.Series:
     value, *bounds = columns
     low, high = (rows[name] for name in bounds) if bounds else (None, None)
     return bars.Series(
         label=label,
-        hatch=hatch,
+        hatch=HATCH if color == "streaming" else "",
         color=look.colors[color],
         values=rows[value],
         low=low,
