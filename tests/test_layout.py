@@ -20,6 +20,7 @@ RAY_FILES = {"workers/actor.py", "orchestrator/submit.py", "orchestrator/cluster
 LIGHT_FILES = ("workers/spec.py", "workers/record.py", "orchestrator/store.py")
 HEAVY = ("torch", "ray", "transformers", "datasets")
 LONGEST_FILE = 260
+LONGER = {"workers/spec.py": 300}  # the contract: fields, rules and identity on one page
 TOP_LEVEL = {
     *("pyproject.toml", "constraints.txt", "Makefile", "LICENSE", ".gitignore", ".ci"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "ablations.yaml", "cluster.yaml"),
@@ -95,8 +96,12 @@ def test_what_must_start_fast_loads_neither_torch_nor_ray(loaded: str) -> None:
 
 
 def test_every_file_is_short_enough_to_be_read_in_one_sitting() -> None:
-    lengths = {path: len(path.read_text().splitlines()) for path in modules(*PACKAGES)}
-    assert {path: n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines())
+        for path in modules(*PACKAGES)
+    }
+    too_long = {name: n for name, n in lengths.items() if n > LONGER.get(name, LONGEST_FILE)}
+    assert too_long == {}
 
 
 def test_package_markers_are_empty() -> None:
