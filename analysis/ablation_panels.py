@@ -117,7 +117,7 @@ def _perplexity_scale(axes: Axes, rows: pd.DataFrame, others: list[float], look:
     if high / low > LOG_ABOVE / 4:
         span = np.log10(high / low)
         axes.set_yscale("log")
-        axes.set_ylim(low / 10 ** (span * 0.95 + 0.05), high * 10 ** (span * 0.5 + 0.02))
+        axes.set_ylim(low / 10 ** (span * 1.15 + 0.08), high * 10 ** (span * 0.75 + 0.05))
         axes.set_ylabel(look.text("perplexity_log"))
         log_ticks(axes.yaxis)
     else:

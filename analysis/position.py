@@ -18,6 +18,9 @@ from analysis.style import Look
 
 SIZE = (10.0, 5.4)
 MAX_POINTS = 48
+WIDTHS = (4.0, 2.2, 1.2, 1.6)
+SIZES = (9.0, 6.0, 3.5, 5.0)
+"""Of the lines and markers of `LOOKS`, in that order."""
 LOOKS = {
     "recompute": ("baseline", "--", "s"),
     "streaming": ("streaming", "-", "o"),
@@ -112,7 +115,9 @@ def _line(axes: Axes, found: RowBlocks, kind: str, look: Look) -> None:
     color, style, marker = LOOKS[kind]
     position, perplexity = over_position(found)
     (line,) = axes.plot(position, perplexity, color=look.colors[color], label=look.text(kind))
-    line.set(linestyle=style, linewidth=1.8, marker=marker, markersize=5)
+    # Where methods agree their curves coincide: later ones are thinner, so none is hidden.
+    depth = list(LOOKS).index(kind)
+    line.set(linestyle=style, linewidth=WIDTHS[depth], marker=marker, markersize=SIZES[depth])
 
 
 def _events(axes: Axes, data: Position, look: Look) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,7 @@ from analysis import frames
 from analysis.cli import analysis
 from analysis.names import FIGURES
 from analysis.style import CJK_FAMILIES
+from orchestrator.grid import load_grid
 from orchestrator.store import Store
 from tests.analysis_rows import quickstart, row
 
@@ -225,3 +227,18 @@ def test_every_command_and_figure_is_documented():
     text = (Path(__file__).parent.parent / "docs" / "figures.md").read_text(encoding="utf-8")
     for name in (*FIGURES, *(f"analysis {command}" for command in analysis.commands)):
         assert name in text, name
+
+
+def test_the_command_for_missing_rows_makes_exactly_them(tmp_path):
+    kept = [one for one in quickstart(["pydoc"]) if one["method"] != "recompute"]
+    store = Store(tmp_path / "store")
+    store.append_trials([*kept, row(method="recompute", dataset="stdlib", window_size=256)])
+    done = run("plot", "--store", store.uri, "--figure", "main_comparison")
+    command = done.stderr.split("make them with: ")[1].strip()
+    grid = tmp_path / "missing.yaml"
+    grid.write_text(shlex.split(command)[1])
+    (planned,) = load_grid(str(grid)).evaluations
+    wanted = ("recompute", "pydoc", "demo", 516)
+    spec = planned.spec
+    assert (spec.method, spec.dataset, spec.model, spec.budget) == wanted
+    assert command.endswith(f"sweep launch --grid missing.yaml --store {store.uri}")
