@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from orchestrator.cluster import connect
 from orchestrator.driver import LaunchOptions, run_sweep
 from orchestrator.grid import PlannedEvaluation, Resources, Sweep
@@ -68,13 +70,19 @@ def measure(count: int, seconds: float, blocks: int) -> dict[str, Any]:
         began = time.perf_counter()
         summary = run_sweep(sweep, store, executor, LaunchOptions(), clock)
         wall = time.perf_counter() - began
-        found = Store(folder).results(["run_id"])
+        found = Store(folder).results(["run_id", "started_at", "finished_at"])
         files = sum(1 for _ in (Path(folder) / "trials").iterdir())
     assert summary.ok == found.num_rows == len(set(found.column("run_id").to_pylist())) == count
-    return {"count": count, "files": files, **_rates(clock.ended, wall, seconds)}
+    overhead = _overhead(found) if seconds else None
+    return {
+        "count": count,
+        "files": files,
+        "overhead_percent": overhead,
+        **_rates(clock.ended, wall),
+    }
 
 
-def _rates(ended: list[float], wall: float, seconds: float) -> dict[str, Any]:
+def _rates(ended: list[float], wall: float) -> dict[str, Any]:
     tenth = len(ended) // 10
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
@@ -82,19 +90,19 @@ def _rates(ended: list[float], wall: float, seconds: float) -> dict[str, Any]:
         "first_tenth_per_second": round(tenth / (ended[tenth] - ended[0]), 1),
         "last_tenth_per_second": round(tenth / (ended[-1] - ended[-1 - tenth]), 1),
         "wall_seconds_with_start": round(wall, 2),
-        "overhead_percent": _overhead(ended, seconds),
         "driver_peak_megabytes": round(memory),
         "load_average": os.getloadavg()[0],
         "processors": os.cpu_count(),
     }
 
 
-def _overhead(ended: list[float], seconds: float) -> float | None:
-    """Return the share of the time between first and last end that no evaluation filled."""
-    if not seconds:
-        return None
-    wall = ended[-1] - ended[0]
-    return round(100 * (1 - seconds * (len(ended) - 1) / wall), 2)
+def _overhead(rows: pa.Table) -> float:
+    """Return the share of the time from first start to last end in which no evaluation ran."""
+    spans: list[dict[str, Any]] = rows.select(["started_at", "finished_at"]).to_pylist()
+    busy: float = sum((row["finished_at"] - row["started_at"]).total_seconds() for row in spans)
+    first, last = min(row["started_at"] for row in spans), max(row["finished_at"] for row in spans)
+    whole: float = (last - first).total_seconds()
+    return round(100 * (1 - busy / whole), 2)
 
 
 def main() -> None:

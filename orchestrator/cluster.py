@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ OBJECT_STORE_BYTES = 100_000_000
 """Rows and parts are small: Ray's default of 30 % of the memory is not needed."""
 TOKEN_PATH = Path.home() / ".ray" / "auth_token"
 _PROBE_SECONDS = 3.0
+_AGENT_SECONDS = 60.0
+"""How long a head that has just been started may take until it takes jobs."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,9 @@ def _started() -> Iterator[None]:
     with held_gpus() as gpus, guarded():
         if gpus.restricted:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus.visible)
+        # Ray gives its workers the lowest priority; what they measure would then depend on
+        # whatever else this machine does.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         try:
             ray.init(
                 address="local",
@@ -165,20 +171,35 @@ def protect_token(path: Path = TOKEN_PATH) -> None:
             file.write(secrets.token_hex(32))
 
 
-def job_client(address: str) -> Any:
-    """Return a `JobSubmissionClient` of a cluster's head. Raises `ClusterError`."""
+def submit_job(address: str, entrypoint: str, working_dir: str) -> str:
+    """Run a command on a cluster's head, in a copy of a folder; return the job's id.
+
+    Raises `ClusterError`. A head that has just been started is waited for.
+    """
     from ray.job_submission import JobSubmissionClient  # half a second that a launch need not wait
 
-    try:
-        return JobSubmissionClient(address)
-    except Exception as error:  # the client raises whatever its HTTP library does
-        remedy = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
+    deadline = time.monotonic() + _AGENT_SECONDS
+    while True:
+        try:
+            client = JobSubmissionClient(address)
+            environment = {"working_dir": working_dir}
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
+        except Exception as error:  # the client raises whatever its HTTP library does
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise ClusterError(f"--address {address}: {_job_reason(error)}") from error
+        time.sleep(1.0)
+
+
+def _job_reason(error: Exception) -> str:
+    if "uthentication" in str(error):
+        reason = "the cluster asks for its token"
+        remedy = "copy its ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
+    elif isinstance(error, ConnectionError):
         reason = "no Ray job server answers there"
-        if "uthentication" in str(error):
-            reason = "the cluster asks for its token"
-            remedy = "copy its ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
-        message = f"--address {address}: {reason} ({_line(error)[:200]}): {remedy}"
-        raise ClusterError(message) from error
+        remedy = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
+    else:
+        reason, remedy = "the head does not take the job", "look at `sweep doctor` on the head"
+    return f"{reason} ({_line(error)[:200]}): {remedy}"
 
 
 def _reached(address: str) -> str:

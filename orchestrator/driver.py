@@ -116,6 +116,7 @@ class _Driver:
             self.executor.scale(len(self.backlog) + len(self.tally.running))
             self._fill()
             self.outcomes.take(self.executor.wait(self._timeout()))
+            self._fill()  # before the commit: no evaluator waits for the disk
             self.commits.commit_if_due()
             self._show("running")
             self._say_if_waiting()
