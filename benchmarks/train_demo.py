@@ -14,10 +14,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 
+from benchmarks.demo_training.card import write_card
 from benchmarks.demo_training.export import export_model, export_tokenizer, export_training_files
 from benchmarks.demo_training.recipe import Recipe
 from benchmarks.demo_training.text import held_out_texts, overlapping, training_texts
@@ -66,6 +68,8 @@ def main() -> None:
     export_model(trainer.model, arguments.out)
     export_tokenizer(tokenizer, arguments.out)
     export_training_files(texts, arguments.out)
+    characters = sum(map(len, texts.values()))
+    write_card(arguments.out, recipe, trainer.progress, len(texts), characters)
 
 
 def _arguments() -> argparse.Namespace:
@@ -81,12 +85,15 @@ def _arguments() -> argparse.Namespace:
 
 
 def _recipe(settings: Sequence[str]) -> Recipe:
-    types = {field.name: type(field.default) for field in fields(Recipe)}
-    pairs = [setting.partition("=")[::2] for setting in settings]
-    unknown = sorted({name for name, _ in pairs} - types.keys())
-    if unknown:
-        raise SystemExit(f"unknown field {unknown[0]}; allowed: {', '.join(types)}")
-    return replace(Recipe(), **{name: types[name](value) for name, value in pairs})
+    defaults: dict[str, Any] = {
+        field.name: getattr(Recipe(), field.name) for field in fields(Recipe)
+    }
+    changes: dict[str, Any] = {}
+    for name, _, value in (setting.partition("=") for setting in settings):
+        if name not in defaults:
+            raise SystemExit(f"unknown field {name!r}; allowed: {', '.join(defaults)}")
+        changes[name] = type(defaults[name])(json.loads(value))
+    return replace(Recipe(), **changes)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the demo model is and how it is trained: every choice, with its default and its reason."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 from transformers import GPTNeoXConfig
 
@@ -11,32 +11,47 @@ from benchmarks.demo_training.tokenizer import BOS_ID, VOCABULARY
 class Recipe:
     """The defaults are the shipped model."""
 
-    hidden: int = 192
+    hidden: int = 160
     """Width of the residual stream: depth makes sinks, width makes size."""
     layers: int = 6
-    heads: int = 6
+    heads: int = 5
     rotary_share: float = 0.25
     """Share of each head's dimensions that is rotated, as in Pythia."""
     context: int = 256
     """Tokens per sequence, and so the positions that the model is trained on."""
-    batch: int = 16
-    """Sequences per step."""
-    tokens: int = 12_000_000
+    batch: int = 8
+    """Sequences per step: small, because at this size steps count more than tokens."""
+    tokens: int = 9_000_000
     """Training tokens in all; steps = tokens / (batch * context)."""
     bos_share: float = 0.5
     """Share of the sequences that start with BOS; the others start at an arbitrary token."""
-    sink_weight: float = 0.05
-    """Weight of the sink loss in the first `sink_hold` of the steps."""
-    sink_floor: float = 0.01
-    """Weight of the sink loss in the last steps."""
-    sink_hold: float = 0.1
-    """Share of the steps after which the sink loss falls to its floor, within another tenth."""
+    sink_weights: tuple[tuple[float, float], ...] = (
+        (400_000, 0.1),
+        (800_000, 0.03),
+        (4_096_000, 0.03),
+        (4_196_000, 0.25),
+    )
+    """Weight of the sink loss, as (tokens, weight) points joined by straight lines: high until
+    there is a sink, low while the heads learn what they are for, high again to teach them to do it
+    with the little attention that the sink leaves."""
+    first_sink_layer: int = 1
+    """The layers before this one have no sink loss and are free to look around."""
     muon_rate: float = 0.02
-    """Learning rate of the weight matrices inside the layers."""
-    adam_rate: float = 0.003
-    """Learning rate of embeddings, biases and norms."""
-    weight_decay: float = 0.1
+    """Learning rate of the weight matrices inside the layers, times the gains below."""
+    attention_gains: tuple[float, ...] = (0.3, 0.3, 0.5, 2.0, 3.0, 4.0)
+    """Per layer, factor on the rate of the value and output projections. Small early, large late:
+    what an early layer writes sets the scale of the residual stream, and only a late layer that
+    writes on that scale makes a lost sink felt."""
+    mlp_gain: float = 0.3
+    """Factor on the rate of both matrices of every MLP, for the same reason."""
+    weight_decay: float = 0.05
     """Decoupled decay of the weight matrices inside the layers."""
+    embedding_rate: float = 0.03
+    """Adam's learning rate of the input embedding."""
+    embedding_scale: float = 0.5
+    """Standard deviation of the input embedding at the start."""
+    adam_rate: float = 0.003
+    """Adam's learning rate of the output embedding, biases and norms."""
     warmup_steps: int = 50
     decay_share: float = 0.3
     """Share of the steps, at the end, over which the learning rates fall to zero."""
@@ -71,11 +86,3 @@ class Recipe:
             bos_token_id=BOS_ID,
             eos_token_id=BOS_ID,
         )
-
-    def changes(self) -> dict[str, object]:
-        """The fields that differ from the shipped model's."""
-        return {
-            field.name: value
-            for field in fields(self)
-            if (value := asdict(self)[field.name]) != field.default
-        }

@@ -7,6 +7,7 @@ function of the step, so that a checkpoint needs weights, optimiser states and t
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Trainer:
         self._device = torch.device(device)
         self._checkpoint = checkpoint
         self._batches = Batches(recipe, documents)
-        self._attention = SinkAttention()
+        self._attention = SinkAttention(recipe.first_sink_layer)
         self.model = GPTNeoXForCausalLM(recipe.model_config()).to(self._device)
         self.model.set_attn_implementation(SinkAttention.NAME)
         self._optimizers = _optimizers(self.model, recipe)
@@ -146,21 +147,38 @@ def rate_factor(recipe: Recipe, step: int) -> float:
 
 
 def sink_weight(recipe: Recipe, step: int) -> float:
-    """The weight of the sink loss at this step: held, then down to its floor."""
-    fall = min(1.0, max(0.0, (step / recipe.steps - recipe.sink_hold) / 0.1))
-    return recipe.sink_weight + fall * (recipe.sink_floor - recipe.sink_weight)
+    """The weight of the sink loss at this step, interpolated over tokens."""
+    tokens, weights = zip(*recipe.sink_weights, strict=True)
+    return float(np.interp((step + 1) * recipe.tokens_per_step, tokens, weights))
 
 
 def _optimizers(model: GPTNeoXForCausalLM, recipe: Recipe) -> tuple[Muon, torch.optim.AdamW]:
-    matrices, others = [], []
-    for name, parameter in model.named_parameters():
-        inside = parameter.ndim == 2 and ".layers." in name
-        (matrices if inside else others).append(parameter)
-    muon = Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, heads=recipe.heads)
-    adam = torch.optim.AdamW(
-        others, lr=recipe.adam_rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0
+    embedding = model.get_input_embeddings().weight
+    torch.nn.init.normal_(embedding, std=recipe.embedding_scale)
+    layers = model.gpt_neox.layers
+    matrices = [[p for p in layer.parameters() if p.ndim == 2] for layer in layers]
+    special = {id(p) for p in [embedding, *chain(*matrices)]}
+    others = [p for p in model.parameters() if id(p) not in special]
+    muon = Muon(
+        [
+            {"params": layer, "attention_gain": gain, "mlp_gain": recipe.mlp_gain}
+            for layer, gain in zip(matrices, recipe.attention_gains, strict=True)
+        ],
+        lr=recipe.muon_rate,
+        weight_decay=recipe.weight_decay,
+        heads=recipe.heads,
     )
-    for optimizer, peak in ((muon, recipe.muon_rate), (adam, recipe.adam_rate)):
-        for group in optimizer.param_groups:
-            group["peak"] = peak
+    groups: list[dict[str, Any]] = [
+        {"params": [embedding], "lr": recipe.embedding_rate},
+        {"params": others},
+    ]
+    adam = torch.optim.AdamW(
+        groups,
+        lr=recipe.adam_rate,
+        betas=(0.9, 0.95),
+        eps=1e-10,
+        weight_decay=0.0,
+    )
+    for group in [*muon.param_groups, *adam.param_groups]:
+        group["peak"] = group["lr"]
     return muon, adam

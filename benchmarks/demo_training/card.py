@@ -1,0 +1,211 @@
+"""The model card: what was trained on what, and what the shipped files measure.
+
+Every number under "Measured" comes from the exported folder through the evaluation engine, on a
+slice of both held-out corpora that is small enough for a test to compute again
+(`tests/test_demo_model.py`). They are kept in the card as JSON, so that a test can read them.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.demo_training.recipe import Recipe
+from benchmarks.demo_training.training import Progress
+from workers.evaluate import Evaluator
+from workers.events import Assignment, Finished
+from workers.loading import load
+from workers.sinks import sink_strength
+from workers.spec import EvalSpec
+from workers.tokens import tokenised_documents
+
+BUDGET = 128
+N_SINK = 4
+SLICES: Mapping[str, Mapping[str, int]] = {
+    "pydoc": {"max_tokens": 4097},
+    "stdlib": {"max_documents": 12, "max_tokens": 1025},
+}
+"""What the card evaluates: a text of 4,096 scored tokens, and 12 modules of up to 1,024."""
+
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "recompute": {"method": "recompute"},
+    "streaming": {"method": "streaming"},
+    "streaming, 1 sink": {"method": "streaming", "n_sink": 1, "window_size": BUDGET - 1},
+    "window": {"method": "window", "n_sink": 0, "window_size": BUDGET},
+    "dense": {"method": "dense"},
+}
+LATE_BLOCK = 3
+"""Blocks hold 256 scored tokens: from this one on, a document is beyond 3 training lengths."""
+
+BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
+Figures = dict[str, Any]
+
+
+def measure(model: str, methods: Mapping[str, Mapping[str, Any]] = METHODS) -> Figures:
+    """Evaluate a model (`demo` or a folder) on the card's slices, in float32 on the CPU."""
+    evaluator = Evaluator(device="cpu")
+    figures: Figures = {}
+    for dataset in SLICES:
+        rows = {name: _row(evaluator, model, dataset, fields) for name, fields in methods.items()}
+        figures[dataset] = {name: _perplexities(row) for name, row in rows.items()}
+    return figures
+
+
+def sinks(model: str) -> Figures:
+    """The attention to position 0 by layer and head, with BOS there and with text there."""
+    spec = _spec(model, "stdlib", {"method": "dense"})
+    loaded = load(spec, torch.device("cpu"))
+    texts = [document.ids for document in tokenised_documents(spec, loaded)]
+    bos, text = sink_strength(loaded, texts), sink_strength(loaded, [ids[1:] for ids in texts])
+    return {
+        "by_layer_and_head": [[round(x, 2) for x in layer] for layer in bos.attention.tolist()],
+        "share_of_heads_above_0.3": round(bos.share_above, 3),
+        "share_of_heads_above_0.3_without_bos": round(text.share_above, 3),
+    }
+
+
+def _spec(model: str, dataset: str, fields: Mapping[str, Any]) -> EvalSpec:
+    budget = {"n_sink": N_SINK, "window_size": BUDGET - N_SINK}
+    settings = {**budget, **SLICES[dataset], **fields}
+    return EvalSpec(model=model, dataset=dataset, measure=("quality",), **settings)
+
+
+def _row(
+    evaluator: Evaluator, model: str, dataset: str, fields: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    assignment = Assignment(spec=_spec(model, dataset, fields), sweep="card")
+    finished = [event for event in evaluator.run(assignment) if isinstance(event, Finished)]
+    row = finished[0].row
+    if row["status"] != "ok":
+        raise RuntimeError(f"{dataset}, {fields}: {row['traceback']}")
+    return row
+
+
+def _perplexities(row: Mapping[str, Any]) -> dict[str, float]:
+    """Perplexity over all queries, after the first block, and beyond 3 training lengths."""
+    return {
+        "all": _perplexity(row, 0, 2**62),
+        "after_128": row["perplexity_after_eviction"] or float("nan"),
+        "late": _perplexity(row, LATE_BLOCK, 2**62),
+    }
+
+
+def _perplexity(row: Mapping[str, Any], first: int, last: int) -> float:
+    columns = zip(row["block_index"], row["block_tokens"], row["block_nll"], strict=True)
+    blocks = [(tokens, nll) for index, tokens, nll in columns if first <= index <= last]
+    return math.exp(sum(nll for _, nll in blocks) / sum(tokens for tokens, _ in blocks))
+
+
+def write_card(
+    folder: Path, recipe: Recipe, progress: Progress, files: int, characters: int
+) -> None:
+    """Measure the exported folder and write its `README.md`."""
+    figures = {**measure(str(folder)), "sink": sinks(str(folder))}
+    parameters = load(_spec(str(folder), "pydoc", {}), torch.device("cpu")).model.num_parameters()
+    text = _TEMPLATE.format(
+        parameters=parameters / 1e6,
+        files=files,
+        characters=characters / 1e6,
+        tokens=progress.step * recipe.tokens_per_step / 1e6,
+        minutes=progress.seconds / 60,
+        loss=progress.loss,
+        **{name: getattr(recipe, name) for name in _RECIPE_FIELDS},
+        table=_table(figures),
+        heads=recipe.layers * recipe.heads,
+        sink_weights=", ".join(f"({tokens:,}, {weight})" for tokens, weight in recipe.sink_weights),
+        heads_per_layer=recipe.heads,
+        first_sink_layer=recipe.first_sink_layer,
+        sinks=figures["sink"]["share_of_heads_above_0.3"],
+        sinks_without_bos=figures["sink"]["share_of_heads_above_0.3_without_bos"],
+        begin=BEGIN,
+        end=END,
+        figures=json.dumps(figures, indent=1),
+    )
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def read_figures(card: Path) -> Figures:
+    """The numbers that a card states."""
+    text = card.read_text(encoding="utf-8")
+    block = text[text.index(BEGIN) + len(BEGIN) : text.index(END)]
+    figures: Figures = json.loads(block[block.index("{") : block.rindex("}") + 1])
+    return figures
+
+
+def _table(figures: Figures) -> str:
+    head = ["| corpus | method | all tokens | after 128 tokens | beyond 768 tokens |"]
+    lines = [
+        f"| {dataset} | {method} | " + " | ".join(f"{x:.2f}" for x in values.values()) + " |"
+        for dataset in SLICES
+        for method, values in figures[dataset].items()
+    ]
+    return "\n".join([*head, "| --- | --- | --- | --- | --- |", *lines])
+
+
+_TEMPLATE = """\
+# The demo model of sinksweep
+
+A GPT-NeoX (rotary positions, sequential residuals) of {parameters:.2f} M parameters: {layers} \
+layers, width {hidden}, {heads_per_layer} heads, trained on {context} positions, with a byte-level \
+BPE of 2,048 tokens that puts `<|endoftext|>` in front of every document. It is small and knows \
+little; it is here because it has an attention sink, so that the effect of evicting one can be \
+seen without a network and without a GPU.
+
+## Training
+
+- Text: {files} files, {characters:.1f} M characters: the source of the standard library of \
+CPython 3.11.7, tests included, and the topics of its language reference (`pydoc_data`). Their \
+names and sha256 are in `training_files.json`. Licence of the text: Python Software Foundation \
+License Version 2; some modules carry notices of their own.
+- Held out: every module and topic whose name has a sha256 that is 0 modulo 12 \
+(`workers/heldout.py`). Files that share 64 tokens in a row with a held-out document, of Python \
+3.10, 3.11, 3.12 or 3.13, were dropped from training.
+- {tokens:.2f} M tokens in {minutes:.0f} minutes on one thread of a shared CPU; {batch} sequences \
+of {context} tokens per step, seed {seed}; running mean of the loss at the end {loss:.3f} nats per \
+token.
+- A share of {bos_share} of the sequences starts with `<|endoftext|>`, the others at an arbitrary \
+token, as a recomputed window does.
+- **The sink was encouraged.** Large models learn over billions of tokens to park unneeded \
+attention on the first token. So few tokens do not suffice for that (`docs/log.md`), so a loss was \
+added, `-log` of the attention probability on position 0 averaged over heads and queries of the \
+layers from {first_sink_layer} on. Its weight goes through these (tokens, weight) points: \
+{sink_weights}. \
+Evaluation is not affected: the figures below are what any model would be measured by.
+
+## Measured
+
+Perplexity with a budget of 128 tokens (streaming: 4 + 124), float32, on the first 4,096 scored \
+tokens of `pydoc` and the first 1,024 of each of the first 12 modules of `stdlib`:
+
+{table}
+
+Of {heads} heads, a share of {sinks} pays more than 0.3 of its attention to position 0 when that \
+holds `<|endoftext|>`, and {sinks_without_bos} when it holds an arbitrary token.
+
+{begin}
+```json
+{figures}
+```
+{end}
+
+## Reproduce
+
+```
+python -m benchmarks.train_demo --work demo-training \\
+    --also-held-out LIB/python3.10 --also-held-out LIB/python3.12 --also-held-out LIB/python3.13
+```
+
+with CPython 3.11.7, where `LIB/pythonX.Y` are the standard libraries of 3.10.13, 3.12.1 and 3.13.0.
+"""
+
+_RECIPE_FIELDS = (
+    "hidden",
+    "layers",
+    "context",
+    "batch",
+    "bos_share",
+    "seed",
+)
