@@ -51,7 +51,7 @@ def _quality(axes: Axes, data: Ablation, blocks: Blocks, axis: Axis, look: Look)
     if measured.empty:
         note(axes, look.text("not_measured"))
         return
-    axis.place(axes, look.text(data.varied))
+    axis.place(axes, look.text(f"{data.varied}_log2" if axis.is_log else data.varied))
     known = _published(data, axis) if look.published else {}
     _perplexity_scale(axes, measured, list(known.values()), look)
     _compression(axes, rows, axis, look)
@@ -78,7 +78,7 @@ def _runtime(axes: Axes, data: Ablation, axis: Axis, look: Look) -> None:
     if measured.empty:
         note(axes, look.text("not_measured"))
         return
-    axis.place(axes, look.text(data.varied))
+    axis.place(axes, look.text(f"{data.varied}_log2" if axis.is_log else data.varied))
     axes.set_ylabel(look.text("runtime"))
     _baseline(axes, data, measured, "baseline_runtime_ms", look)
     points(axes, measured, ("runtime_ms", "runtime_ms_min", "runtime_ms_max"), look)

@@ -171,3 +171,11 @@ def test_the_published_numbers_are_those_of_the_paper():
     streaming = [c for c in published.latencies("random:llama-2-13b") if c.method == "streaming"]
     assert streaming[0].values == [48, 52, 60, 75, 106]
     assert "arXiv 2309.17453" in published.data()["source"]
+
+
+def test_a_window_of_0_stands_on_an_axis_that_does_not_claim_a_scale():
+    rows = [row(method="streaming", window_size=window) for window in (0, 16, 32)]
+    axes = draw(rows, "ablation_window_size").axes[0]
+    assert axes.get_xscale() == "linear"
+    assert axes.get_xlabel() == "window size (tokens)"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "16", "32"]
