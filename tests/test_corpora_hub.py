@@ -101,7 +101,10 @@ def test_an_uncached_text_is_downloaded_by_datasets_and_only_its_split(tmp_path:
 
 
 def test_an_unreachable_hub_is_answered_with_three_ways_out(tmp_path: Path) -> None:
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9"}  # the discard port: nothing listens
+    refused = read_elsewhere(tmp_path, {"dataset": "wikitext-103"}, **nowhere)["result"]
     message = read_elsewhere(tmp_path, {"dataset": "wikitext-103"}, HF_HUB_OFFLINE="1")["result"]
+    assert refused.split(";")[1] == message.split(";")[1]
     revision = HUB_CORPORA["wikitext-103"].revision
     command = f"hf download --repo-type dataset Salesforce/wikitext --revision {revision}"
     assert command in message

@@ -88,21 +88,27 @@ def _download(dataset: str, corpus: HubCorpus, split: str, commit: str) -> Itera
             f"{dataset}: the package `datasets` is missing (pip install datasets), "
             f"and the text is not in the local Hub cache; {_remedy(corpus, split, commit)}"
         ) from error
+    if reason := hub.silence(corpus.repo, "dataset", commit):
+        raise CorpusError(_cannot_load(dataset, corpus, split, commit, reason))
     try:
         # The files are named because a config's name alone downloads every split of it.
         only = {split: f"{corpus.folder}/{split}-*.parquet"}
         rows: Any = load_dataset(corpus.repo, data_files=only, split=split, revision=commit)
     except Exception as error:  # one of a dozen classes, by what fails first
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CorpusError(
-            f"{dataset}: split {split!r} cannot be loaded from the Hub ({reason}); "
-            f"{_remedy(corpus, split, commit)}"
-        ) from error
+        raise CorpusError(_cannot_load(dataset, corpus, split, commit, reason)) from error
     if _COLUMN not in rows.column_names:
         raise CorpusError(
             f"{dataset}: no column {_COLUMN!r}; it has {', '.join(rows.column_names)}"
         )
     return (str(row[_COLUMN]) for row in rows)
+
+
+def _cannot_load(dataset: str, corpus: HubCorpus, split: str, commit: str, reason: str) -> str:
+    return (
+        f"{dataset}: split {split!r} cannot be loaded from the Hub ({reason}); "
+        f"{_remedy(corpus, split, commit)}"
+    )
 
 
 def _remedy(corpus: HubCorpus, split: str, commit: str) -> str:

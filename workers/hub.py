@@ -40,6 +40,26 @@ def cached_snapshot(repo: str, repo_type: RepoType, commit_: str) -> Path | None
     return folder if folder.is_dir() else None
 
 
+def silence(repo: str, repo_type: RepoType, commit_: str) -> str | None:
+    """Return why the Hub does not answer, after one attempt; None: it does, or is switched off.
+
+    Downloads try again for minutes before they give up; this tells at once that they will.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    try:
+        if not HF_HUB_OFFLINE:
+            HfApi().repo_info(repo, repo_type=repo_type, revision=commit_, timeout=_TIMEOUT_S)
+    except Exception as error:  # the HTTP library's own classes change with its version
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @functools.cache
 def _commit_of_branch(repo: str, repo_type: RepoType, revision: str) -> str:
     from huggingface_hub import HfApi  # lazily: most evaluations have a commit already
@@ -66,9 +86,9 @@ def _commit_of_branch(repo: str, repo_type: RepoType, revision: str) -> str:
 
 def _unreachable(repo: str, repo_type: RepoType, revision: str, error: Exception) -> str:
     cache = f"hf download --repo-type {repo_type} {repo} --revision {revision}"
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return (
-        f"the Hub cannot be reached to look up {repo_type} {repo} at {revision!r} ({reason}); "
+        f"the Hub cannot be reached to look up {repo_type} {repo} at {revision!r} "
+        f"({_first_line(error)}); "
         f"cache it first with `{cache}`, or give the 40-digit commit as {repo_type}_revision"
     )
 
