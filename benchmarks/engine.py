@@ -180,6 +180,7 @@ def _warm_loop(loaded: LoadedModel, ids: torch.Tensor, at: Visibility, cache: Ca
 def _ring_stepper(
     loaded: LoadedModel, ids: torch.Tensor, visibility: Visibility, span: range
 ) -> RingStepper:
+    assert loaded.rotary is not None
     state = state_before(loaded.model, loaded.rotary, ids[: span.start], visibility)
     ring = RingPass(loaded.rotary, visibility, state, span, loaded.device)
     return RingStepper(loaded, ids, span, ring)
