@@ -48,17 +48,16 @@ def submit(
 
     launch: further arguments of `sweep launch`. Raises `ClusterError` if no head answers.
     """
-    from orchestrator.cluster import job_client  # ray
+    from orchestrator.cluster import submit_job  # ray
 
     check_store(store_uri)
     command = [python, "-m", "orchestrator.cli", "launch", "--grid", GRID_FILE, "--yes"]
     # The job's RAY_ADDRESS names the cluster it runs in, which is where a launch then goes.
     command += ["--store", store_uri, *launch]
     entrypoint = shlex.join(command)
-    client = job_client(address)
     with packed(source, overrides) as folder:
-        job_id = client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": str(folder)})
-    return Job(str(job_id), address, entrypoint)
+        job_id = submit_job(address, entrypoint, str(folder))
+    return Job(job_id, address, entrypoint)
 
 
 def check_store(uri: str) -> None:

@@ -28,12 +28,24 @@ GRID = {
         {"dataset": "random", "method": "dense", "seed": 1},
     ],
 }
+# As `ray start` leaves a head: its own folder names its address (without that, Ray gives a job
+# whichever cluster of this machine it finds first), and nothing else has the ports.
 HEAD = """
-import sys, ray
-context = ray.init(address="local", num_cpus=1, object_store_memory=80_000_000,
-                   include_dashboard=True, dashboard_port=0, log_to_driver=False)
-print(context.dashboard_url, flush=True)
-sys.stdin.read()
+import pathlib, socket, sys, tempfile
+from ray.cluster_utils import Cluster
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+    cluster = Cluster(initialize_head=True, head_node_args={
+        "num_cpus": 1, "object_store_memory": 80_000_000, "temp_dir": folder,
+        "include_dashboard": True, "dashboard_port": free_port(),
+        "dashboard_agent_listen_port": free_port()})
+    (pathlib.Path(folder) / "ray_current_cluster").write_text(cluster.address)
+    print(cluster.webui_url, flush=True)
+    sys.stdin.read()
+    cluster.shutdown()
 """
 
 
