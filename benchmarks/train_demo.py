@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from benchmarks.demo_training.card import write_card
+from benchmarks.demo_training.card import Training, write_card
 from benchmarks.demo_training.export import export_model, export_tokenizer, export_training_files
 from benchmarks.demo_training.recipe import Recipe
 from benchmarks.demo_training.text import held_out_texts, overlapping, training_texts
@@ -68,8 +68,13 @@ def main() -> None:
     export_model(trainer.model, arguments.out)
     export_tokenizer(tokenizer, arguments.out)
     export_training_files(texts, arguments.out)
-    characters = sum(map(len, texts.values()))
-    write_card(arguments.out, recipe, trainer.progress, len(texts), characters)
+    training = Training(
+        recipe=recipe,
+        progress=trainer.progress,
+        files=len(texts),
+        characters=sum(map(len, texts.values())),
+    )
+    write_card(arguments.out, training)
 
 
 def _arguments() -> argparse.Namespace:

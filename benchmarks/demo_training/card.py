@@ -8,6 +8,7 @@ slice of both held-out corpora that is small enough for a test to compute again
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,11 @@ def _row(
     return row
 
 
-def _perplexities(row: Mapping[str, Any]) -> dict[str, float]:
-    """Perplexity over all queries, after the first block, and beyond 3 training lengths."""
+def _perplexities(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Perplexity of all queries, of those after the budget, and beyond 3 training lengths."""
     return {
         "all": _perplexity(row, 0, 2**62),
-        "after_128": row["perplexity_after_eviction"] or float("nan"),
+        "after_128": row["perplexity_after_eviction"],
         "late": _perplexity(row, LATE_BLOCK, 2**62),
     }
 
@@ -99,32 +100,46 @@ def _perplexity(row: Mapping[str, Any], first: int, last: int) -> float:
     return math.exp(sum(nll for _, nll in blocks) / sum(tokens for tokens, _ in blocks))
 
 
-def write_card(
-    folder: Path, recipe: Recipe, progress: Progress, files: int, characters: int
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What the card says about the run that made a model."""
+
+    recipe: Recipe
+    progress: Progress
+    files: int
+    characters: int
+
+
+def write_card(folder: Path, training: Training) -> None:
     """Measure the exported folder and write its `README.md`."""
     figures = {**measure(str(folder)), "sink": sinks(str(folder))}
-    parameters = load(_spec(str(folder), "pydoc", {}), torch.device("cpu")).model.num_parameters()
-    text = _TEMPLATE.format(
+    loaded = load(_spec(str(folder), "pydoc", {"method": "dense"}), torch.device("cpu"))
+    text = card_text(training, figures, loaded.model.num_parameters())
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def card_text(training: Training, figures: Figures, parameters: int) -> str:
+    """The card of a model of this many parameters, from what was measured."""
+    recipe, progress = training.recipe, training.progress
+    points = [f"({tokens:,.0f}, {weight})" for tokens, weight in recipe.sink_weights]
+    return _TEMPLATE.format(
         parameters=parameters / 1e6,
-        files=files,
-        characters=characters / 1e6,
+        files=training.files,
+        characters=training.characters / 1e6,
         tokens=progress.step * recipe.tokens_per_step / 1e6,
         minutes=progress.seconds / 60,
         loss=progress.loss,
         **{name: getattr(recipe, name) for name in _RECIPE_FIELDS},
         table=_table(figures),
         heads=recipe.layers * recipe.heads,
-        sink_weights=", ".join(f"({tokens:,}, {weight})" for tokens, weight in recipe.sink_weights),
         heads_per_layer=recipe.heads,
-        first_sink_layer=recipe.first_sink_layer,
+        sink_weights=", ".join(points),
         sinks=figures["sink"]["share_of_heads_above_0.3"],
         sinks_without_bos=figures["sink"]["share_of_heads_above_0.3_without_bos"],
         begin=BEGIN,
         end=END,
         figures=json.dumps(figures, indent=1),
     )
-    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def read_figures(card: Path) -> Figures:
@@ -138,11 +153,15 @@ def read_figures(card: Path) -> Figures:
 def _table(figures: Figures) -> str:
     head = ["| corpus | method | all tokens | after 128 tokens | beyond 768 tokens |"]
     lines = [
-        f"| {dataset} | {method} | " + " | ".join(f"{x:.2f}" for x in values.values()) + " |"
+        f"| {dataset} | {method} | " + " | ".join(map(_cell, values.values())) + " |"
         for dataset in SLICES
         for method, values in figures[dataset].items()
     ]
     return "\n".join([*head, "| --- | --- | --- | --- | --- |", *lines])
+
+
+def _cell(perplexity: float | None) -> str:
+    return "-" if perplexity is None else f"{perplexity:.2f}"
 
 
 _TEMPLATE = """\
@@ -175,6 +194,10 @@ layers from {first_sink_layer} on. Its weight goes through these (tokens, weight
 {sink_weights}. \
 Evaluation is not affected: the figures below are what any model would be measured by.
 
+- The recipe was chosen, the last rise of the sink loss while the run was under way, by \
+looking at four held-out documents (`inspect.py`, `imaplib.py`, `xml/dom/minidom.py`, `types`): \
+the figures below describe this model, they are no estimate for another one made in the same way.
+
 ## Measured
 
 Perplexity with a budget of 128 tokens (streaming: 4 + 124), float32, on the first 4,096 scored \
@@ -198,7 +221,10 @@ python -m benchmarks.train_demo --work demo-training \\
     --also-held-out LIB/python3.10 --also-held-out LIB/python3.12 --also-held-out LIB/python3.13
 ```
 
-with CPython 3.11.7, where `LIB/pythonX.Y` are the standard libraries of 3.10.13, 3.12.1 and 3.13.0.
+with CPython 3.11.7 and torch 2.13.0, where `LIB/pythonX.Y` are the standard libraries of 3.10.13, 3.12.1 and 3.13.0.
+The shipped weights were trained with a draft of this script, in two runs of which the second \
+continued from a checkpoint of the first. The first 7 steps of draft and script agree bit for bit; \
+the whole run was not repeated.
 """
 
 _RECIPE_FIELDS = (
@@ -208,4 +234,5 @@ _RECIPE_FIELDS = (
     "batch",
     "bos_share",
     "seed",
+    "first_sink_layer",
 )
