@@ -54,7 +54,7 @@ def launch_sweep(
         idle = InlineExecutor()
         idle.notes = ()
         return run_sweep(sweep, store, idle, options, listener)
-    with _executor(sweep.resources, store, where) as executor:
+    with _executor(sweep, store, where) as executor:
         return run_sweep(sweep, store, executor, options, listener)
 
 
@@ -66,7 +66,8 @@ def _is_nothing_left(sweep: Sweep, store: Store, options: LaunchOptions) -> bool
 
 
 @contextmanager
-def _executor(resources: Resources, store: Store, where: Where) -> Iterator[Executor]:
+def _executor(sweep: Sweep, store: Store, where: Where) -> Iterator[Executor]:
+    resources = sweep.resources
     if where.inline:
         yield InlineExecutor(options=_inline_options(resources, store))
         return
@@ -83,6 +84,7 @@ def _executor(resources: Resources, store: Store, where: Where) -> Iterator[Exec
             resources,
             options={"device": device, "store_tokens": store.uri},
             log_folder=store.log_folder,
+            timed=any("latency" in planned.spec.measure for planned in sweep.evaluations),
         )
 
 

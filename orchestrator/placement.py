@@ -1,9 +1,10 @@
 """Which evaluators a cluster has room for: pure arithmetic over nodes and requests.
 
-On GPUs an evaluator owns one GPU. On CPUs a node runs one evaluation at a time with all its
-threads, because a second one would disturb its timings, unless the grid says `resources.cpus`.
+On GPUs an evaluator owns one GPU. On CPUs a node runs one evaluation at a time, because a second
+one would disturb its timings; where nothing is timed, `resources.cpus` divides a node.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,11 +51,16 @@ class Request:
 
 
 def requests(
-    resources: Resources, alive: Sequence[Node], possible: Sequence[Node]
+    resources: Resources,
+    alive: Sequence[Node],
+    possible: Sequence[Node],
+    *,
+    timed: bool = False,
 ) -> list[Request]:
     """Return one request for every evaluator that could run at a time, existing nodes first.
 
-    possible: nodes that the autoscaler could start, existing ones included. Raises
+    possible: nodes that the autoscaler could start, existing ones included. timed: some evaluation
+    measures latency, so that nothing else may run on the same CPUs. Raises
     `ResourcesError` if there is no room for any, naming what there is.
     """
     gpus = resources.gpus
@@ -62,7 +68,8 @@ def requests(
         gpus = int(any(node.gpus for node in (*alive, *possible)))
     if gpus > 1:
         raise ResourcesError(f"resources.gpus: 0 or 1 per evaluation for now, got {gpus}")
-    found = _on_gpus(resources, alive, possible) if gpus else _on_cpus(resources, alive, possible)
+    find = _on_gpus if gpus else functools.partial(_on_cpus, timed=timed)
+    found = find(resources, alive, possible)
     if not found:
         raise ResourcesError(_refusal(resources, gpus, [*alive, *possible]))
     return found
@@ -85,23 +92,24 @@ def _gpu_room(node: Node, resources: Resources) -> int:
 
 
 def _on_cpus(
-    resources: Resources, alive: Sequence[Node], possible: Sequence[Node]
+    resources: Resources, alive: Sequence[Node], possible: Sequence[Node], *, timed: bool
 ) -> list[Request]:
     if resources.accelerator:
         return []
     placed = [
         Request(0, resources.cpus or node.cpus, node_id=node.node_id)
         for node in alive
-        for _ in range(_cpu_room(node, resources))
+        for _ in range(_cpu_room(node, resources, timed))
     ]
     # Nodes to come are asked for by size; once they are there, they are placed by name.
-    more = sum(_cpu_room(node, resources) for node in possible) - len(placed)
-    sizes = [resources.cpus or node.cpus for node in possible if _cpu_room(node, resources)]
+    more = sum(_cpu_room(node, resources, timed) for node in possible) - len(placed)
+    sizes = [resources.cpus or node.cpus for node in possible if _cpu_room(node, resources, timed)]
     return placed + [Request(0, min(sizes))] * max(0, more) if sizes else placed
 
 
-def _cpu_room(node: Node, resources: Resources) -> int:
-    return node.cpus // resources.cpus if resources.cpus else min(1, node.cpus)
+def _cpu_room(node: Node, resources: Resources, timed: bool) -> int:
+    room = node.cpus // (resources.cpus or max(1, node.cpus))
+    return min(1, room) if timed else room
 
 
 def _refusal(resources: Resources, gpus: int, nodes: Sequence[Node]) -> str:
@@ -117,11 +125,11 @@ def _refusal(resources: Resources, gpus: int, nodes: Sequence[Node]) -> str:
     return f"resources: each evaluation asks for {asked}; there are or could be {have}: {remedy}"
 
 
-def describe(request: Request, count: int, resources: Resources) -> str:
-    """Return what the summary says about the hardware."""
+def describe(request: Request, count: int, *, alone: bool) -> str:
+    """Return what the summary says about the hardware; alone: one evaluation per CPU node."""
     if request.gpus:
         kind = f" ({request.accelerator})" if request.accelerator else ""
         return f"up to {count} evaluations at a time, each with a GPU{kind} to itself"
     threads = f"{request.cpus} thread{'s' if request.cpus != 1 else ''}"
-    room = f"up to {count} at a time" if resources.cpus else "one evaluation at a time per node"
+    room = "one evaluation at a time per node" if alone else f"up to {count} at a time"
     return f"on CPUs, {room}, {threads} each: timings are CPU timings"

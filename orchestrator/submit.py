@@ -49,19 +49,23 @@ class RayExecutor:
         evaluator: str = DEFAULT_EVALUATOR,
         options: Mapping[str, Any] | None = None,
         log_folder: str | None = None,
+        timed: bool = False,
     ) -> None:
         """Survey the cluster. Raises `ResourcesError` if no evaluation could ever run on it.
 
         evaluator, options: import path of the evaluator and what it is built with (`device`,
         `store_tokens`, …); `num_threads` follows from the slot. log_folder: `Store.log_folder`.
+        timed: see `placement.requests`.
         """
         self._cluster, self._resources = cluster, resources
         self._path, self._options = evaluator, dict(options or {})
         self._log_folder = log_folder or str(LOCAL_LOGS)
         self._evaluators: dict[str, EvaluatorSlot] = {}
         self._files = PackedFiles(ray.put)
-        self._room = requests(resources, cluster.nodes(), cluster.node_types())
-        self.notes: Sequence[str] = (describe(self._room[0], len(self._room), resources),)
+        self._timed = timed
+        self._room = self._requests()
+        alone = timed or resources.cpus is None
+        self.notes: Sequence[str] = (describe(self._room[0], len(self._room), alone=alone),)
         self._surveyed_at = self._had_room_at = time.monotonic()
         self._metrics = Metrics()
         self._wanted = 0
@@ -140,10 +144,14 @@ class RayExecutor:
         idle = len(self._evaluators) - busy - starting
         self._metrics.report(busy=busy, idle=idle, starting=starting, wanted=self._wanted)
 
+    def _requests(self) -> list[Request]:
+        alive, possible = self._cluster.nodes(), self._cluster.node_types()
+        return requests(self._resources, alive, possible, timed=self._timed)
+
     def _survey(self) -> list[Request]:
         """Return the room that the cluster has now; for a while, what it had before."""
         try:
-            room = requests(self._resources, self._cluster.nodes(), self._cluster.node_types())
+            room = self._requests()
         except ResourcesError as error:
             if time.monotonic() - self._had_room_at > ROOMLESS_SECONDS:
                 raise ClusterError(f"the cluster has lost its nodes: {error}") from error

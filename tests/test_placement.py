@@ -25,9 +25,15 @@ def test_without_a_gpu_anywhere_each_node_gets_one_evaluator_with_all_its_thread
     assert [request.num_threads for request in found] == [8, 4]
 
 
-def test_cpus_per_evaluation_divide_a_node() -> None:
+def test_cpus_per_evaluation_divide_a_node_where_nothing_is_timed() -> None:
     found = requests(Resources(cpus=3), [node("a", cpus=8)], [])
     assert found == [Request(0, 3, node_id="a")] * 2
+
+
+def test_a_timed_evaluation_has_its_node_to_itself_whatever_its_threads() -> None:
+    nodes = [node("a", cpus=8), node("b", cpus=2)]
+    found = requests(Resources(cpus=3), nodes, [], timed=True)
+    assert found == [Request(0, 3, node_id="a")]
 
 
 def test_an_accelerator_leaves_other_nodes_out() -> None:
@@ -65,7 +71,7 @@ def test_the_resource_map_of_ray_is_understood() -> None:
 
 
 def test_the_summary_says_how_timings_came_about() -> None:
-    assert describe(Request(0, 1, node_id="a"), 1, Resources()) == (
+    assert describe(Request(0, 1, node_id="a"), 1, alone=True) == (
         "on CPUs, one evaluation at a time per node, 1 thread each: timings are CPU timings"
     )
-    assert describe(Request(0, 2), 3, Resources(cpus=2)).startswith("on CPUs, up to 3 at a time")
+    assert describe(Request(0, 2), 3, alone=False).startswith("on CPUs, up to 3 at a time")
