@@ -10,7 +10,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from benchmarks.demo_training import card
+from benchmarks.demo_training import measuring
+from benchmarks.demo_training.card import read_figures
 from benchmarks.demo_training.export import TRAINING_FILES
 from benchmarks.demo_training.recipe import Recipe
 from benchmarks.demo_training.text import (
@@ -45,12 +46,12 @@ def recorded() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stated() -> dict[str, Any]:
-    return card.read_figures(DEMO_FOLDER / "README.md")
+    return read_figures(DEMO_FOLDER / "README.md")
 
 
 @pytest.fixture(scope="module")
 def same_text(stated: dict[str, Any]) -> None:
-    if stated["text"] != card.text_hashes():
+    if stated["text"] != measuring.text_hashes():
         pytest.skip("this Python carries other text than the card was measured on (3.11.7)")
 
 
@@ -137,8 +138,8 @@ def test_the_sink_loss_goes_through_its_points() -> None:
 def test_the_card_states_what_the_shipped_files_measure(
     stated: dict[str, Any], same_text: None
 ) -> None:
-    methods = {name: card.METHODS[name] for name in ("streaming", "window", "dense")}
-    for dataset, by_method in card.measure("demo", methods).items():
+    methods = {name: measuring.METHODS[name] for name in ("streaming", "window", "dense")}
+    for dataset, by_method in measuring.measure("demo", methods).items():
         for method, values in by_method.items():
             for name, value in values.items():
                 approximately = value if value is None else pytest.approx(value, rel=TOLERANCE)
@@ -149,25 +150,25 @@ def test_the_card_states_what_the_shipped_files_measure(
 def test_the_card_states_the_perplexity_of_whole_texts(
     stated: dict[str, Any], same_text: None
 ) -> None:
-    assert stated["whole"] == pytest.approx(card.measure_whole("demo"), rel=TOLERANCE)
+    assert stated["whole"] == pytest.approx(measuring.measure_whole("demo"), rel=TOLERANCE)
 
 
 def test_the_card_states_the_sinks_that_the_shipped_files_have(
     stated: dict[str, Any], same_text: None
 ) -> None:
-    for name, value in card.sinks("demo").items():
+    for name, value in measuring.sinks("demo").items():
         assert np.allclose(stated["sink"][name], value, atol=0.011 if "layer" in name else 0.04)
 
 
 @pytest.mark.slow
 def test_the_effect_shows_on_the_text_of_any_python() -> None:
-    methods = {name: card.METHODS[name] for name in ("streaming", "window")}
-    for by_method in card.measure("demo", methods).values():
+    methods = {name: measuring.METHODS[name] for name in ("streaming", "window")}
+    for by_method in measuring.measure("demo", methods).values():
         assert by_method["window"]["after_128"] > 1.5 * by_method["streaming"]["after_128"]
 
 
 def test_the_card_shows_the_effect(stated: dict[str, Any]) -> None:
-    for dataset in card.SLICES:
+    for dataset in measuring.SLICES:
         after = {method: values["after_128"] for method, values in stated[dataset].items()}
         assert after["streaming"] == pytest.approx(after["recompute"], rel=0.03)
         assert after["window"] > 1.5 * after["streaming"]

@@ -1,134 +1,22 @@
 """The model card: what was trained on what, and what the shipped files measure.
 
-Every number under "Measured" comes from the exported folder through the evaluation engine, on a
-slice of both held-out corpora that is small enough for a test to compute again
-(`tests/test_demo_model.py`). They are kept in the card as JSON, so that a test can read them.
+The numbers are kept in the card as JSON, too, so that `tests/test_demo_model.py` can read them and
+measure again.
 """
 
-import hashlib
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from benchmarks.demo_training.measuring import SLICES, Figures, all_figures
 from benchmarks.demo_training.recipe import Recipe
 from benchmarks.demo_training.training import Progress
-from workers.corpora import read_documents
-from workers.evaluate import Evaluator
-from workers.events import Assignment, Finished
 from workers.loading import load
-from workers.sinks import sink_strength
 from workers.spec import EvalSpec
-from workers.tokens import tokenised_documents
-
-BUDGET = 128
-N_SINK = 4
-SLICES: Mapping[str, Mapping[str, int]] = {
-    "pydoc": {"max_tokens": 4097},
-    "stdlib": {"max_documents": 12, "max_tokens": 1025},
-}
-"""What the card evaluates: a text of 4,096 scored tokens, and 12 modules of up to 1,024."""
-
-METHODS: Mapping[str, Mapping[str, Any]] = {
-    "recompute": {"method": "recompute"},
-    "streaming": {"method": "streaming"},
-    "streaming, 1 sink": {"method": "streaming", "n_sink": 1, "window_size": BUDGET - 1},
-    "window": {"method": "window", "n_sink": 0, "window_size": BUDGET},
-    "dense": {"method": "dense"},
-}
-LATE_BLOCK = 3
-"""Blocks hold 256 scored tokens: from this one on, a document is beyond 3 training lengths."""
 
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
-Figures = dict[str, Any]
-
-
-def measure(model: str, methods: Mapping[str, Mapping[str, Any]] = METHODS) -> Figures:
-    """Evaluate a model (`demo` or a folder) on the card's slices, in float32 on the CPU."""
-    evaluator = Evaluator(device="cpu")
-    figures: Figures = {}
-    for dataset in SLICES:
-        rows = {name: _row(evaluator, model, dataset, fields) for name, fields in methods.items()}
-        figures[dataset] = {name: _perplexities(row) for name, row in rows.items()}
-    return figures
-
-
-def measure_whole(model: str) -> Figures:
-    """Evaluate `streaming` on every held-out document, whole: perplexity of all tokens."""
-    evaluator = Evaluator(device="cpu")
-    every = {"method": "streaming", "max_documents": None, "max_tokens": None}
-    rows = {dataset: _row(evaluator, model, dataset, every) for dataset in SLICES}
-    return {dataset: row["perplexity"] for dataset, row in rows.items()}
-
-
-def text_hashes() -> dict[str, str]:
-    """The sha256 of each corpus as this Python carries it; another Python has other text."""
-    hashes = {}
-    for dataset in SLICES:
-        digest = hashlib.sha256()
-        for document in read_documents(EvalSpec(model="demo", dataset=dataset, method="dense")):
-            digest.update(document.text.encode("utf-8"))
-        hashes[dataset] = digest.hexdigest()
-    return hashes
-
-
-def all_figures(model: str) -> Figures:
-    """Everything that the card states as measured."""
-    return {
-        **measure(model),
-        "whole": measure_whole(model),
-        "sink": sinks(model),
-        "text": text_hashes(),
-    }
-
-
-def sinks(model: str) -> Figures:
-    """The attention to position 0 by layer and head, with BOS there and with text there."""
-    spec = _spec(model, "stdlib", {"method": "dense"})
-    loaded = load(spec, torch.device("cpu"))
-    texts = [document.ids for document in tokenised_documents(spec, loaded)]
-    bos, text = sink_strength(loaded, texts), sink_strength(loaded, [ids[1:] for ids in texts])
-    return {
-        "by_layer_and_head": [[round(x, 2) for x in layer] for layer in bos.attention.tolist()],
-        "share_of_heads_above_0.3": round(bos.share_above, 3),
-        "share_of_heads_above_0.3_without_bos": round(text.share_above, 3),
-    }
-
-
-def _spec(model: str, dataset: str, fields: Mapping[str, Any]) -> EvalSpec:
-    budget = {"n_sink": N_SINK, "window_size": BUDGET - N_SINK}
-    settings = {**budget, **SLICES[dataset], **fields}
-    return EvalSpec(model=model, dataset=dataset, measure=("quality",), **settings)
-
-
-def _row(
-    evaluator: Evaluator, model: str, dataset: str, fields: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    assignment = Assignment(spec=_spec(model, dataset, fields), sweep="card")
-    finished = [event for event in evaluator.run(assignment) if isinstance(event, Finished)]
-    row = finished[0].row
-    if row["status"] != "ok":
-        raise RuntimeError(f"{dataset}, {fields}: {row['traceback']}")
-    return row
-
-
-def _perplexities(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """Perplexity of all queries, of those after the budget, and beyond 3 training lengths."""
-    return {
-        "all": _perplexity(row, 0, 2**62),
-        "after_128": row["perplexity_after_eviction"],
-        "late": _perplexity(row, LATE_BLOCK, 2**62),
-    }
-
-
-def _perplexity(row: Mapping[str, Any], first: int, last: int) -> float:
-    columns = zip(row["block_index"], row["block_tokens"], row["block_nll"], strict=True)
-    blocks = [(tokens, nll) for index, tokens, nll in columns if first <= index <= last]
-    return math.exp(sum(nll for _, nll in blocks) / sum(tokens for tokens, _ in blocks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +32,7 @@ class Training:
 def write_card(folder: Path, training: Training) -> None:
     """Measure the exported folder and write its `README.md`."""
     figures = all_figures(str(folder))
-    loaded = load(_spec(str(folder), "pydoc", {"method": "dense"}), torch.device("cpu"))
+    loaded = load(EvalSpec(model=str(folder), dataset="pydoc", method="dense"), torch.device("cpu"))
     text = card_text(training, figures, loaded.model.num_parameters())
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -85,12 +85,23 @@ class Trainer:
 
     def run(self) -> None:
         """Train from the current step to the last, reporting and saving on the way."""
-        started = time.perf_counter() - self.progress.seconds
         for step in range(self.progress.step, self.recipe.steps):
-            loss, sink_loss = self._step(step)
-            self.progress.seconds = time.perf_counter() - started
-            self._note(step + 1, loss, sink_loss)
-        self._save()
+            sink_loss = self.train_step(step)
+            if (step + 1) % REPORT_STEPS == 0:
+                self._report(sink_loss)
+            if (step + 1) % CHECKPOINT_STEPS == 0:
+                self.save()
+        self.save()
+
+    def train_step(self, step: int) -> float:
+        """Take one optimiser step, note it, and return its sink loss (nats)."""
+        started = time.perf_counter()
+        loss, sink_loss = self._step(step)
+        progress = self.progress
+        progress.seconds += time.perf_counter() - started
+        progress.loss = loss if progress.step == 0 else 0.98 * progress.loss + 0.02 * loss
+        progress.step = step + 1
+        return sink_loss
 
     def _step(self, step: int) -> tuple[float, float]:
         ids = self._batches.batch(step).to(self._device)
@@ -107,22 +118,18 @@ class Trainer:
             optimizer.step()
         return loss.item(), sink_loss.item()
 
-    def _note(self, step: int, loss: float, sink_loss: float) -> None:
+    def _report(self, sink_loss: float) -> None:
         progress = self.progress
-        progress.loss = loss if progress.step == 0 else 0.98 * progress.loss + 0.02 * loss
-        progress.step = step
-        if step % REPORT_STEPS == 0:
-            tokens = step * self.recipe.tokens_per_step
-            rate = tokens / progress.seconds
-            print(
-                f"step {step} of {self.recipe.steps}, {tokens / 1e6:.2f} M tokens, "
-                f"loss {progress.loss:.4f}, sink loss {sink_loss:.3f}, {rate:.0f} tokens/s",
-                flush=True,
-            )
-        if step % CHECKPOINT_STEPS == 0:
-            self._save()
+        tokens = progress.step * self.recipe.tokens_per_step
+        print(
+            f"step {progress.step} of {self.recipe.steps}, {tokens / 1e6:.2f} M tokens, "
+            f"loss {progress.loss:.4f}, sink loss {sink_loss:.3f}, "
+            f"{tokens / progress.seconds:.0f} tokens/s",
+            flush=True,
+        )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
         state = {
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
