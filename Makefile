@@ -2,8 +2,9 @@
 #   make demo    install, run the quickstart sweep on this machine, draw its figures
 #   make test    install the test tools too, run the tests
 #
-# A CPU build of torch is a tenth of the download. Where pip would choose the CUDA build:
-#   make demo TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# A CPU build of torch is a tenth of the download. Where pip would choose the CUDA build, point it
+# at PyTorch's index of CPU builds:
+#   make demo TORCH_FLAGS="--extra-index-url URL"
 
 PYTHON ?= python3
 STORE ?= results

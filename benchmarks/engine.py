@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 import click
 import torch
 
+from benchmarks.concatenate import ConcatenateStepper
 from benchmarks.machine import describe, measured_machine
 from benchmarks.plain_loop import Cache, PlainNeoX
 from workers.decode import RingStepper, WindowStepper
@@ -71,7 +72,7 @@ def nll(model: str, n_sink: int, window_size: int, tokens: int, steps: int, roun
     weights = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
     weights -= loaded.model.get_input_embeddings().weight.nbytes  # one row of it is read
     machine = measured_machine(loaded.device, loaded.dtype, 2048)
-    floor_ms = weights / machine.read_gb_per_s / 1e6
+    floor_ms = weights / machine.product_gb_per_s / 1e6
     _report(
         "nll",
         machine=describe(machine),
@@ -92,22 +93,28 @@ def decode(model: str, n_sink: int, window_size: int, steps: int, rounds: int) -
     """Milliseconds per decoded token: ring buffer against concatenate-and-re-rotate."""
     loaded = _load(model)
     visibility = Visibility(n_sink, window_size)
-    ids = _ids(loaded, window_size + 2 * rounds * steps + 200)
+    ids = _ids(loaded, window_size + 2 * rounds * steps + 400)
     loop = _warm_loop(loaded, ids, visibility, "concatenate")
+    same = ConcatenateStepper(loaded, ids, visibility)
+    while same.position < loop.position:
+        same.step()
     start = window_size + 100
-    span = range(start, start + rounds * (steps + 5))
+    span = range(start, start + 2 * (rounds * steps + 5))
     ring = _ring_stepper(loaded, ids, visibility, span)
 
     def concatenated() -> None:
         loop.decoder.step(int(ids[loop.position]), loop.position)
         loop.position += 1
 
-    pairs = _turns(ring.step, concatenated, steps, rounds, loaded.device)
+    plain = _turns(ring.step, concatenated, steps, rounds, loaded.device)
+    pairs = _turns(ring.step, same.step, steps, rounds, loaded.device)
     _report(
         "decode",
         ring_ms=_median(pair[0] for pair in pairs),
         concatenate_ms=_median(pair[1] for pair in pairs),
         ratio=_median(pair[1] / pair[0] for pair in pairs),
+        concatenate_in_plain_torch_ms=_median(pair[1] for pair in plain),
+        ratio_to_plain_torch=_median(pair[1] / pair[0] for pair in plain),
     )
 
 

@@ -18,21 +18,27 @@ class Machine:
     threads: int
     matrix_gflops: float
     read_gb_per_s: float
+    """Adding up a large vector."""
+    product_gb_per_s: float
+    """Reading a large matrix for one matrix-vector product, as a decode step reads weights."""
 
 
 def measured_machine(device: torch.device, dtype: torch.dtype, size: int) -> Machine:
     """Measure square matrix products of `size` and the reading of 256 MB (CPU) or 4 GB (CUDA)."""
     a = torch.randn(size, size, device=device).to(dtype)
-    product_s = best(lambda: a @ a, device)
+    square_s = best(lambda: a @ a, device)
     n_bytes = 2**28 if device.type == "cpu" else 2**32
     data = torch.ones(n_bytes // 4, device=device)
     read_s = best(lambda: data.sum(), device)
+    matrix, vector = data.view(-1, 512).to(dtype), torch.ones(512, device=device, dtype=dtype)
+    product_s = best(lambda: matrix @ vector, device)
     on_gpu = device.type == "cuda"
     return Machine(
         device=torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         threads=torch.get_num_threads(),
-        matrix_gflops=2 * size**3 / product_s / 1e9,
+        matrix_gflops=2 * size**3 / square_s / 1e9,
         read_gb_per_s=n_bytes / read_s / 1e9,
+        product_gb_per_s=matrix.nbytes / product_s / 1e9,
     )
 
 
@@ -53,5 +59,6 @@ def describe(machine: Machine) -> str:
     """Return one line about the machine."""
     return (
         f"{machine.device}, {machine.threads} thread(s): {machine.matrix_gflops:.0f} GFLOP/s, "
-        f"{machine.read_gb_per_s:.1f} GB/s"
+        f"{machine.read_gb_per_s:.1f} GB/s added up, {machine.product_gb_per_s:.1f} GB/s in "
+        "matrix-vector products"
     )

@@ -11,13 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from workers.attention import install
 from workers.errors import ModelLoadError, NumericalError
+from workers.fingerprint import DEMO_FOLDER
 from workers.native import NATIVE_FAMILIES
 from workers.presets import preset_config
 from workers.rotary import Rotary, rotary_of
 from workers.spec import RANDOM_MODEL_PREFIX, EvalSpec, is_hub_model
-
-DEMO_FOLDER = Path(__file__).parent / "demo"
-"""The trained model that ships with the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
