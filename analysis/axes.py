@@ -23,7 +23,7 @@ def log_ticks(axis: Axis) -> None:
     else:  # less than half a decade: evenly spaced values say more
         ticks = _even(low, high)
     axis.set_major_locator(FixedLocator(ticks.tolist()))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
