@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.models import tiny_transformer
 from workers import quality_run, scoring
 from workers.evaluate import Evaluator
 from workers.events import Assignment, Finished, PartDone, Progress
@@ -192,6 +193,18 @@ def test_latency_alone_needs_no_text_and_no_hub(evaluator, method):
     assert row["runtime_ms"] > 0
     assert row["perplexity"] is None
     assert row["bits_per_byte"] is None
+
+
+def test_a_folder_without_a_tokenizer_is_evaluated_on_token_ids_alone(evaluator, tmp_path):
+    tiny_transformer("llama").save_pretrained(tmp_path / "model")
+    folder = {"model": str(tmp_path / "model"), "max_documents": 1}
+    _, row = run(evaluator, spec("streaming", dataset="random", **folder))
+    assert row["status"] == "ok", row["traceback"]
+    assert row["bits_per_byte"] is None
+    evaluator = Evaluator(device="cpu", num_threads=1)
+    _, row = run(evaluator, spec("streaming", dataset="pydoc", **folder))
+    assert row["error_type"] == "ModelLoadError"
+    assert "tokenizer" in row["error_message"]
 
 
 def test_losses_of_single_tokens_are_stored_on_request(tmp_path):

@@ -25,7 +25,7 @@ class LoadedModel:
     key: str
     model: Any
     tokenizer: Any | None
-    """None for `random:` models."""
+    """None for `random:` models, and for folders without one that are given token ids."""
     rotary: Rotary | None
     """None for a family that is evaluated token by token (`workers/native.py`)."""
     device: torch.device
@@ -68,7 +68,7 @@ def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
     return LoadedModel(
         key=model_key(spec),
         model=model,
-        tokenizer=None if _is_random(spec) else _tokenizer(spec),
+        tokenizer=_tokenizer_if_any(spec),
         rotary=None if native else rotary_of(model, config.num_hidden_layers),
         device=device,
         dtype=dtype,
@@ -122,6 +122,18 @@ def _stored_model(spec: EvalSpec, dtype: torch.dtype) -> Any:
         )
     except (OSError, ValueError, ImportError) as error:
         raise ModelLoadError(_load_message(spec, "model", error)) from error
+
+
+def _tokenizer_if_any(spec: EvalSpec) -> Any | None:
+    """Return the tokenizer; random token ids can do without one."""
+    if _is_random(spec):
+        return None
+    try:
+        return _tokenizer(spec)
+    except ModelLoadError:
+        if spec.dataset == "random":
+            return None
+        raise
 
 
 def _tokenizer(spec: EvalSpec) -> Any:
