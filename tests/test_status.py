@@ -1,5 +1,6 @@
 """What `sweep status`, `watch` and `cancel` say about a store, running or not."""
 
+import functools
 import json
 import os
 import signal
@@ -230,6 +231,8 @@ def test_ctrl_c_stops_watching_and_says_that_the_sweep_goes_on(store: Store) -> 
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore SIGINT, and hand that down to the tests they run.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout is not None
         assert "s: 5/9 done" in process.stdout.readline()
