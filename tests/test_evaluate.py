@@ -6,13 +6,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.models import tiny_transformer
+from tests.models import demo, tiny_transformer
 from workers import quality_run, scoring
 from workers.evaluate import Evaluator
 from workers.events import Assignment, Finished, PartDone, Progress
 from workers.quality_run import contiguous
 from workers.record import TRIALS
 from workers.spec import EvalSpec
+from workers.tokens import TokenisedDocument
 
 SMALL = {
     "model": "demo",
@@ -147,6 +148,24 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_result(evaluator, monkeyp
     assert row["n_tokens"] == undisturbed["n_tokens"]
 
 
+def test_no_query_is_lost_where_a_smaller_chunk_straddles_what_is_done(evaluator, monkeypatch):
+    _, undisturbed = run(evaluator, spec("streaming"))
+    right = scoring.stream_nll
+
+    def scarce(model, rotary, ids, visibility, chunk):
+        for piece in right(model, rotary, ids, visibility, chunk):
+            if chunk > 16 and piece.start > 0:
+                raise torch.OutOfMemoryError("the device is full")
+            yield piece
+
+    monkeypatch.setattr(scoring, "stream_nll", scarce)
+    _, row = run(evaluator, spec("streaming"), chunk_limit=40)  # 40 is no multiple of 16
+    assert row["status"] == "ok", row["traceback"]
+    assert (row["chunk_size"], row["n_tokens"]) == (16, undisturbed["n_tokens"])
+    assert row["block_tokens"] == undisturbed["block_tokens"]
+    assert row["nll_sum"] == pytest.approx(undisturbed["nll_sum"], rel=1e-6)
+
+
 def test_too_little_memory_for_the_smallest_chunk_fails_clearly(evaluator, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("the device is full")
@@ -225,3 +244,16 @@ def test_a_long_document_reports_where_it_stands(evaluator, monkeypatch):
     assert {report.documents_done for report in reports} == {0, 1}
     assert reports[-1].tokens_done == reports[-1].tokens_total == row["n_tokens"]
     assert reports[-1].perplexity == pytest.approx(row["perplexity"])
+
+
+def test_a_document_with_nothing_to_score_keeps_its_number_among_the_tokens(tmp_path):
+    lengths = (5, 1, 4)
+    documents = [
+        TokenisedDocument(str(length), torch.arange(length), None, False) for length in lengths
+    ]
+    one = spec("dense", save_token_nll=True)
+    assigned = Assignment(spec=one, sweep="test")
+    whole = quality_run.QualityRun(demo(), one, documents, scoring.Chunk(256), str(tmp_path))
+    list(whole.events(assigned))
+    table = pq.read_table(tmp_path / "tokens" / f"{one.run_id}.parquet")
+    assert table["document"].to_pylist() == [0] * 4 + [2] * 3

@@ -4,7 +4,6 @@ An `Evaluator` keeps the last model and the last texts in memory, so a sweep ove
 sinks loads them once. It needs torch, transformers, numpy and pyarrow only.
 """
 
-import traceback
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from workers.chunksize import first_chunk
 from workers.decode import decode_latency, visibility_of
 from workers.events import Assignment, Event, Finished, PartDone, Progress
+from workers.failure import failure_columns
 from workers.loading import LoadedModel, load, model_key
 from workers.native import make_room
 from workers.provenance import device_columns, software_columns
@@ -65,13 +65,14 @@ class Evaluator:
         try:
             for event in self._evaluate(assignment):
                 if isinstance(event, dict):
-                    yield Finished(row=complete({**row, **event, **_ending("ok")}))
+                    ending = {"status": "ok", "finished_at": datetime.now(timezone.utc)}
+                    yield Finished(row=complete({**row, **event, **ending}))
                 else:
                     yield event
         except Exception as error:
-            failure = {**_ending("failed"), **error_columns(error)}
             usable = not isinstance(error, torch.AcceleratorError | MemoryError)
-            yield Finished(row=complete({**row, **failure}), evaluator_usable=usable)
+            failed = complete({**row, **failure_columns(error)})
+            yield Finished(row=failed, evaluator_usable=usable)
         finally:
             self.sequence += 1
 
@@ -142,19 +143,6 @@ class Evaluator:
         if loaded.key not in self._parity:
             self._parity[loaded.key] = self_check(loaded, spec)
         return self._parity[loaded.key]
-
-
-def error_columns(error: BaseException) -> dict[str, str]:
-    """Return the error columns of a failed row."""
-    return {
-        "error_type": type(error).__name__,
-        "error_message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def _ending(status: str) -> dict[str, Any]:
-    return {"status": status, "finished_at": datetime.now(timezone.utc)}
 
 
 def _phase(name: str) -> Progress:

@@ -6,7 +6,6 @@ does, an evaluation handed to the host ends in exactly one `Finished`.
 
 import importlib
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import Any, Protocol, cast
 from uuid import uuid4
 
 from workers.events import Assignment, Event, Finished
+from workers.failure import failure_columns
 from workers.output import OutputCapture
 from workers.record import complete, spec_columns
 from workers.shipping import Shelf
@@ -137,13 +137,9 @@ def failed_row(assignment: Assignment, error: Exception, started: datetime) -> d
             "attempt": assignment.attempt,
             "sweep": assignment.sweep,
             "source": "measured",
-            "status": "failed",
             "eval_version": EVAL_VERSION,
-            "error_type": type(error).__name__,
-            "error_message": str(error),
-            "traceback": "".join(traceback.format_exception(error)),
             "started_at": started,
-            "finished_at": datetime.now(timezone.utc),
+            **failure_columns(error),
             **assignment.provenance,
         }
     )

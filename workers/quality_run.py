@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from workers.errors import NumericalError
 from workers.events import Assignment, PartDone, Progress
 from workers.loading import LoadedModel
 from workers.quality import Scored
@@ -56,8 +55,6 @@ class QualityRun:
     def columns(self) -> dict[str, Any]:
         """Return the quality columns of the row."""
         columns = quality_columns(self.spec, self.parts)
-        if columns["nll_sum"] != columns["nll_sum"]:
-            raise NumericalError("the sum of the losses is NaN")
         lengths = [len(document.ids) for document in self.documents]
         return {**columns, "token_forwards": token_forwards(self.spec, lengths)}
 
@@ -68,11 +65,11 @@ class QualityRun:
         self._tokens_done = sum(part["stop"] - part["start"] for part in self.parts)
         self._nll_done = sum(part["nll_sum"] for part in self.parts)
 
-    def _heard(self, scored: Scored) -> None:
+    def _heard(self, document: int, scored: Scored) -> None:
         self._tokens_done += len(scored.nll)
         self._nll_done += float(scored.nll.double().sum())
         if self._log is not None:
-            self._log.add(scored)
+            self._log.add(document, scored)
 
     def _progress(self, index: int) -> Progress:
         self._reported = time.monotonic()

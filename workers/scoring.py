@@ -49,12 +49,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores the documents of one evaluation; `report` hears of every scored chunk."""
+    """Scores the documents of one evaluation; `report` hears of every document's chunks."""
 
     loaded: LoadedModel
     spec: EvalSpec
     chunk: Chunk
-    report: Callable[[Scored], None]
+    report: Callable[[int, Scored], None]
 
     def parts(self, index: int, document: TokenisedDocument, done: int) -> Iterator[Part | None]:
         """Yield the parts of a document, from its query number `done` on.
@@ -64,7 +64,7 @@ class Scorer:
         pieces: list[Scored] = []
         started = time.monotonic()
         for piece in self._scored(document.ids, done):
-            self.report(piece)
+            self.report(index, piece)
             pieces.append(piece)
             long_enough = time.monotonic() - started > SPAN_SECONDS
             if long_enough and self.spec.method == "recompute":
@@ -80,9 +80,10 @@ class Scorer:
         while done < len(ids) - 1:
             try:
                 for piece in self._attempt(ids, done):
-                    if piece.start >= done:  # a stream starts again from its beginning
+                    new = piece.nll[max(0, done - piece.start) :]
+                    if len(new):  # a stream starts again from its beginning
                         done = piece.start + len(piece.nll)
-                        yield piece
+                        yield Scored(done - len(new), new)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 self.chunk.halve()

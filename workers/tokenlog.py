@@ -26,12 +26,10 @@ class TokenLog:
             raise ValueError("save_token_nll needs a store to write to")
         self._run_id, self._store = spec.run_id, store
         self._columns: list[tuple[int, int, np.ndarray]] = []  # document, start, losses
-        self._document = -1
 
-    def add(self, scored: Scored) -> None:
-        """Take the next chunk; query 0 begins the next document."""
-        self._document += scored.start == 0
-        self._columns.append((self._document, scored.start, scored.nll.numpy()))
+    def add(self, document: int, scored: Scored) -> None:
+        """Take the next chunk of a document, given by its position in the evaluated list."""
+        self._columns.append((document, scored.start, scored.nll.numpy()))
 
     def write(self) -> None:
         """Write STORE/tokens/<run_id>.parquet: whole or not at all."""
