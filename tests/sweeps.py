@@ -9,6 +9,18 @@ from orchestrator.store import Store
 from workers.record import spec_columns
 from workers.spec import EvalSpec, normalise
 
+GRID: dict[str, Any] = {
+    "sweep": "s",
+    "defaults": {
+        "model": "random:tiny-neox",
+        "dataset": "random",
+        "max_tokens": 80,
+        "measure": ["quality"],
+    },
+    "grids": [{"method": "streaming", "window_size": [16, 32]}],
+}
+"""Two evaluations of a moment each, as a grid file holds them."""
+
 
 def spec(seed: int, **fields: Any) -> EvalSpec:
     """Return a normalised spec; the seed makes it one of many."""

@@ -2,27 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator import api
 from orchestrator.errors import GridError, UsageError
 from orchestrator.store import Store
+from tests import sweeps
 from tests.sweeps import row, spec
 from tests.test_status import driver
 
 ROOT = Path(__file__).parent.parent
-GRID: dict[str, Any] = {
-    "sweep": "s",
-    "defaults": {
-        "model": "random:tiny-neox",
-        "dataset": "random",
-        "max_tokens": 80,
-        "measure": ["quality"],
-    },
-    "grids": [{"method": ["dense", "streaming"], "window_size": 16}],
-}
+GRID = {**sweeps.GRID, "grids": [{"method": ["dense", "streaming"], "window_size": 16}]}
 INLINE = api.Where(inline=True)
 
 

@@ -22,20 +22,10 @@ from orchestrator.progress import Silent
 from orchestrator.store import Store
 from orchestrator.watching import snapshot_of
 from tests.cli_reference import FILE, reference
-from tests.sweeps import ok_run_ids, row
+from tests.sweeps import GRID, ok_run_ids, row
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "ray", "datasets", "pyarrow", "pandas", "numpy", "pydantic")
-GRID = {
-    "sweep": "s",
-    "defaults": {
-        "model": "random:tiny-neox",
-        "dataset": "random",
-        "max_tokens": 80,
-        "measure": ["quality"],
-    },
-    "grids": [{"method": "streaming", "window_size": [16, 32]}],
-}
 TOO_LONG_A_WORD = {"dataset": "file:empty.txt", "method": "dense"}
 
 

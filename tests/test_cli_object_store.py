@@ -11,19 +11,9 @@ from click.testing import CliRunner, Result
 from orchestrator.cli import sweep as command
 from orchestrator.store import Store
 from tests.flaky_s3 import BUCKET, FlakyS3, flaky_s3
-from tests.sweeps import ok_run_ids
+from tests.sweeps import GRID, ok_run_ids
 from tests.test_status import driver
 
-GRID = {
-    "sweep": "s",
-    "defaults": {
-        "model": "random:tiny-neox",
-        "dataset": "random",
-        "max_tokens": 80,
-        "measure": ["quality"],
-    },
-    "grids": [{"method": "streaming", "window_size": [16, 32]}],
-}
 URI = f"s3://{BUCKET}/a/store"
 
 

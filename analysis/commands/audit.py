@@ -5,19 +5,12 @@ from typing import Any
 
 import click
 
-from analysis.commands.options import open_store, read_frame, row_options
+from analysis.commands.options import format_option, open_store, read_frame, row_options
 
 
 @click.command()
 @row_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("text", "json")),
-    default="text",
-    show_default=True,
-    help="How the findings are written.",
-)
+@format_option(("text", "json"), "findings are")
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is an error or a warning.")
 def audit(form: str, strict: bool, **options: Any) -> None:
     """Check every row against the rules of an honest measurement.

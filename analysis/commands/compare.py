@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analysis.commands.options import open_store
+from analysis.commands.options import format_option, open_store
 
 if TYPE_CHECKING:
     from analysis.comparing import Difference
@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 @click.argument("b", metavar="[STORE_B]", required=False)
 @click.option("--sweep-a", metavar="NAME", help="Only rows of this sweep on the first side.")
 @click.option("--sweep-b", metavar="NAME", help="Only rows of this sweep on the second side.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("text", "json")),
-    default="text",
-    show_default=True,
-    help="How the differences are written.",
-)
+@format_option(("text", "json"), "differences are")
 def compare(a: str, b: str | None, sweep_a: str | None, sweep_b: str | None, form: str) -> None:
     """Compare the evaluations that two stores, or two sweeps of one store, have in common.
 

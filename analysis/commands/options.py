@@ -1,7 +1,7 @@
 """What the commands share: which rows they work on, and how those are read."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -54,6 +54,18 @@ def row_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def format_option(choices: Sequence[str], what: str) -> Callable[[_Command], _Command]:
+    """`--format`: how something is printed; plain text unless asked otherwise."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(tuple(choices)),
+        default="text",
+        show_default=True,
+        help=f"How the {what} written.",
+    )
 
 
 def open_store(uri: str) -> "Store":

@@ -4,20 +4,13 @@ from typing import Any
 
 import click
 
-from analysis.commands.options import open_store, read_selection, row_options, warn
+from analysis.commands.options import format_option, open_store, read_selection, row_options, warn
 from analysis.names import TABLE_FORMATS
 
 
 @click.command()
 @row_options
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(TABLE_FORMATS),
-    default="text",
-    show_default=True,
-    help="How the table is written.",
-)
+@format_option(TABLE_FORMATS, "table is")
 def table(form: str, **options: Any) -> None:
     """Print perplexity, runtime, speedup and compression for each text and method."""
     from analysis import blocks, captions, summary
