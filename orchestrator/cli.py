@@ -17,6 +17,8 @@ from orchestrator.commands.results import results
 from orchestrator.commands.status import status
 from orchestrator.commands.submit import submit
 from orchestrator.commands.watch import watch
+from orchestrator.errors import EXIT_FAILED
+from orchestrator.leaving import leave
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,7 +38,10 @@ for _command in (launch, plan, status, watch, results, cancel, compact, submit, 
 
 def main() -> None:
     """Run the command line."""
-    sweep(prog_name="sweep")
+    try:
+        sweep(prog_name="sweep")
+    except SystemExit as ending:
+        leave(ending.code if isinstance(ending.code, int) else EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The evaluator works in a thread of its own, so that Ctrl-C, the display and the heartbeat do not
 wait for it. The thread is a daemon: an evaluation that does not come to a stop in time must not
-keep the process alive.
+keep the process alive (`orchestrator.leaving` ends it then).
 """
 
 import queue
@@ -12,10 +12,13 @@ from typing import Any
 
 from orchestrator.attempts import usable_after
 from orchestrator.executor import Happened, Returned, Slot, Update, model_key
+from orchestrator.leaving import EVALUATOR_THREAD
 from workers.events import Assignment, Finished
 from workers.hosting import DEFAULT_EVALUATOR, EvaluatorHost
 
 _SLOT = "inline"
+CLOSING_SECONDS = 1.0
+"""What the evaluator gets to put its model away."""
 
 
 class InlineExecutor:
@@ -49,7 +52,7 @@ class InlineExecutor:
         """Start the evaluation."""
         (assignment,) = assignments
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="evaluator", daemon=True)
+            self._thread = threading.Thread(target=self._work, name=EVALUATOR_THREAD, daemon=True)
             self._thread.start()
         self._current = assignment.spec.run_id
         self._model = model_key(assignment.spec)
@@ -75,9 +78,11 @@ class InlineExecutor:
         return int(self._current is not None)
 
     def close(self) -> None:
-        """Let the thread end when it can."""
+        """Let the thread end when it can, and wait a moment for it."""
         self._cancelled.set()
         self._inbox.put(None)
+        if self._thread is not None:
+            self._thread.join(CLOSING_SECONDS)
 
     def _received(self, item: Update | BaseException) -> Update:
         if isinstance(item, BaseException):
