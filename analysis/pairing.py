@@ -34,7 +34,7 @@ TEXT_KEYS = (
 """Perplexities are comparable where these agree."""
 
 PLACE_KEYS = ("device_name", "num_threads", "torch_version", "cuda_version")
-TIMING_KEYS = ("decode_tokens", "warmup_tokens", "repeats")
+TIMING_KEYS = ("decode_tokens", "warmup_tokens", "repeats", "latency_recorded")
 """Speeds are comparable where these and the text keys agree as well."""
 
 _NEEDED = (

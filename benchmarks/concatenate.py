@@ -2,43 +2,51 @@
 
 Keys are kept unrotated. Every step appends one key with `torch.cat`, rotates the whole cache anew
 by its positions in the cache, and drops the oldest token behind the sinks with `torch.cat` again,
-as in mit-han-lab/streaming-llm.
+as in mit-han-lab/streaming-llm. As there, sines come from a table. A full cache is written back
+into the same memory, so that the step can be recorded as ours can.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from workers.attention import LayerCall, run, using, weigh
 from workers.loading import LoadedModel
-from workers.rotary import Rotary, rotate
+from workers.rotary import Angles, Rotary, rotate
 from workers.visibility import Visibility
 
 
 class ConcatenatePass:
     """Attention over a concatenated cache, [1, kv_heads, tokens, head_dim] per layer."""
 
-    def __init__(self, rotary: Rotary, visibility: Visibility) -> None:
-        self.rotary, self.visibility = rotary, visibility
+    def __init__(self, rotary: Rotary, n_sink: int, budget: int) -> None:
+        self.n_sink, self.budget = n_sink, budget
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tables = rotary.angles(torch.arange(budget + 1))
+        self._of_layer = rotary.of_layer
 
     def attend(self, call: LayerCall) -> Tensor:
         """Attend one query, then evict."""
-        keys, values = call.key, call.value
-        if call.layer in self.layers:
-            old_keys, old_values = self.layers[call.layer]
-            keys = torch.cat([old_keys, keys], dim=2)
-            values = torch.cat([old_values, values], dim=2)
-        angles = self.rotary.angles(torch.arange(keys.shape[2]))[self.rotary.of_layer[call.layer]]
-        last = angles.rows(torch.tensor([keys.shape[2] - 1]))
-        mixed = weigh(rotate(call.query, last), rotate(keys, angles), values, call)
-        self.layers[call.layer] = (self._evicted(keys), self._evicted(values))
+        old = self.layers.get(call.layer)
+        keys = call.key if old is None else torch.cat([old[0], call.key], dim=2)
+        values = call.value if old is None else torch.cat([old[1], call.value], dim=2)
+        table, length = self._tables[self._of_layer[call.layer]], keys.shape[2]
+        mixed = weigh(
+            rotate(call.query, _part(table, slice(length - 1, length))),
+            rotate(keys, _part(table, slice(0, length))),
+            values,
+            call,
+        )
+        old_keys, old_values = old or (None, None)
+        self.layers[call.layer] = (self._kept(keys, old_keys), self._kept(values, old_values))
         return mixed
 
-    def _evicted(self, states: Tensor) -> Tensor:
-        budget, n_sink = self.visibility.budget, self.visibility.n_sink
-        if budget is None or states.shape[2] <= budget:
+    def _kept(self, states: Tensor, old: Tensor | None) -> Tensor:
+        if states.shape[2] <= self.budget:
             return states
-        return torch.cat([states[:, :, :n_sink], states[:, :, n_sink + 1 :]], dim=2)
+        parts = [states[:, :, : self.n_sink], states[:, :, self.n_sink + 1 :]]
+        return torch.cat(parts, dim=2, out=old)
 
 
 class ConcatenateStepper:
@@ -46,15 +54,40 @@ class ConcatenateStepper:
 
     def __init__(self, loaded: LoadedModel, ids: Tensor, visibility: Visibility) -> None:
         assert loaded.rotary is not None
-        self._model, self._ids = loaded.model, ids
-        self._pass = ConcatenatePass(loaded.rotary, visibility)
-        self.position = 0
+        assert visibility.budget is not None
+        self.model, self._ids = loaded.model, ids
+        self._pass = ConcatenatePass(loaded.rotary, visibility.n_sink, visibility.budget)
+        self._next = torch.zeros(1, dtype=torch.int64)
+        self._mark: list[Tensor] = []
         self.logits: Tensor | None = None
         """Of the last token, [vocab]."""
 
+    @torch.inference_mode()
+    def mark(self) -> None:
+        """Make this the place that `reset` goes back to."""
+        self._mark = [tensor.clone() for tensor in self.changed()]
+
+    @torch.inference_mode()
+    def reset(self) -> None:
+        """Go back to the mark."""
+        for tensor, marked in zip(self.changed(), self._mark, strict=True):
+            tensor.copy_(marked)
+
     def step(self) -> None:
         """Run the next token."""
+        self.logits = self.forward()
+
+    def forward(self) -> Tensor:
+        """Run the next token and return its logits, [vocab]."""
         with torch.inference_mode(), using(self._pass):
-            token = self._ids[None, self.position : self.position + 1]
-            self.logits = run(self._model, token)[0, 0]
-        self.position += 1
+            logits = run(self.model, self._ids.index_select(0, self._next)[None])[0, 0]
+            self._next += 1
+        return logits
+
+    def changed(self) -> Sequence[Tensor]:
+        """Return the caches and the index of the next token."""
+        return [self._next, *(part for layer in self._pass.layers.values() for part in layer)]
+
+
+def _part(table: Angles, rows: slice) -> Angles:
+    return Angles(table.cos[rows], table.sin[rows])

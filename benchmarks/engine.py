@@ -14,7 +14,7 @@ import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 
 import click
 import torch
@@ -22,12 +22,13 @@ import torch
 from benchmarks.concatenate import ConcatenateStepper
 from benchmarks.machine import describe, measured_machine
 from benchmarks.plain_loop import Cache, PlainNeoX
-from workers.decode import RingStepper, WindowStepper
+from workers.capture import recorded
 from workers.loading import LoadedModel, load
-from workers.metering import timed_steps
+from workers.metering import Step, timed_steps
 from workers.quality import CHUNK, state_before, stream_nll, token_nll
 from workers.ring import RingPass
 from workers.spec import EvalSpec
+from workers.steppers import Recordable, RingStepper, WindowStepper
 from workers.visibility import Visibility
 
 
@@ -93,28 +94,29 @@ def decode(model: str, n_sink: int, window_size: int, steps: int, rounds: int) -
     """Milliseconds per decoded token: ring buffer against concatenate-and-re-rotate."""
     loaded = _load(model)
     visibility = Visibility(n_sink, window_size)
-    ids = _ids(loaded, window_size + 2 * rounds * steps + 400)
+    n_steps = rounds * steps + 5
+    ids = _ids(loaded, window_size + n_steps + 400)
     loop = _warm_loop(loaded, ids, visibility, "concatenate")
-    same = ConcatenateStepper(loaded, ids, visibility)
-    while same.position < loop.position:
-        same.step()
-    start = window_size + 100
-    span = range(start, start + 2 * (rounds * steps + 5))
-    ring = _ring_stepper(loaded, ids, visibility, span)
+    start = loop.position
 
-    def concatenated() -> None:
+    def plain() -> None:
         loop.decoder.step(int(ids[loop.position]), loop.position)
         loop.position += 1
 
-    plain = _turns(ring.step, concatenated, steps, rounds, loaded.device)
-    pairs = _turns(ring.step, same.step, steps, rounds, loaded.device)
+    concatenating = [_concatenating(loaded, ids, visibility, start) for _ in range(2)]
+    rings = [_ring_stepper(loaded, ids, visibility, range(start, len(ids))) for _ in range(2)]
+    ways = {
+        "ring": _recorded(rings[0], loaded.device, n_steps),
+        "ring_unrecorded": rings[1].step,
+        "concatenate": concatenating[0].step,
+        "concatenate_recorded": _recorded(concatenating[1], loaded.device, n_steps),
+        "concatenate_in_plain_torch": plain,
+    }
+    taken = _turns(ways, steps, rounds, loaded.device)
     _report(
         "decode",
-        ring_ms=_median(pair[0] for pair in pairs),
-        concatenate_ms=_median(pair[1] for pair in pairs),
-        ratio=_median(pair[1] / pair[0] for pair in pairs),
-        concatenate_in_plain_torch_ms=_median(pair[1] for pair in plain),
-        ratio_to_plain_torch=_median(pair[1] / pair[0] for pair in plain),
+        **{f"{name}_ms": _median(times) for name, times in taken.items()},
+        **{f"{name}_over_ring": _ratio(taken[name], taken["ring"]) for name in ways},
     )
 
 
@@ -133,12 +135,16 @@ def recompute(model: str, n_sink: int, window_size: int, steps: int, rounds: int
     ids = _ids(loaded, span.stop + 1)
     ring = _ring_stepper(loaded, ids, visibility, span)
     window = WindowStepper(loaded, ids, span, budget)
-    pairs = _turns(ring.step, window.step, steps, rounds, loaded.device)
+    ways = {
+        "streaming": _recorded(ring, loaded.device, len(span)),
+        "recompute": _recorded(window, loaded.device, len(span)),
+    }
+    taken = _turns(ways, steps, rounds, loaded.device)
     _report(
         "recompute",
-        streaming_ms=_median(pair[0] for pair in pairs),
-        recompute_ms=_median(pair[1] for pair in pairs),
-        ratio=_median(pair[1] / pair[0] for pair in pairs),
+        streaming_ms=_median(taken["streaming"]),
+        recompute_ms=_median(taken["recompute"]),
+        ratio=_ratio(taken["recompute"], taken["streaming"]),
     )
 
 
@@ -193,24 +199,40 @@ def _ring_stepper(
     return RingStepper(loaded, ids, span, ring)
 
 
+def _concatenating(
+    loaded: LoadedModel, ids: torch.Tensor, visibility: Visibility, start: int
+) -> ConcatenateStepper:
+    """Return a stepper of the usual kind whose cache is full."""
+    stepper = ConcatenateStepper(loaded, ids, visibility)
+    for _ in range(start):
+        stepper.step()
+    stepper.mark()
+    return stepper
+
+
+def _recorded(stepper: Recordable, device: torch.device, n_steps: int) -> Step:
+    record = recorded(stepper, device, n_steps)
+    if record is None:
+        raise click.ClickException("the step could not be recorded")
+    return record.step
+
+
 def _turns(
-    ours: Callable[[], None],
-    theirs: Callable[[], None],
-    steps: int,
-    rounds: int,
-    device: torch.device,
-) -> list[tuple[float, float]]:
-    """Return the median step of both, in milliseconds, per round."""
-    for _ in range(5):
-        ours()
-        theirs()
-    return [
-        (
-            statistics.median(timed_steps(ours, steps, device).steps_ms),
-            statistics.median(timed_steps(theirs, steps, device).steps_ms),
-        )
-        for _ in range(rounds)
-    ]
+    ways: Mapping[str, Step], steps: int, rounds: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Return the median step of each way per round, in milliseconds; they take turns."""
+    for step in ways.values():
+        timed_steps(step, 5, device)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, step in ways.items():
+            taken[name].append(statistics.median(timed_steps(step, steps, device).steps_ms))
+    return taken
+
+
+def _ratio(slow: list[float], fast: list[float]) -> float:
+    """Return the median over the rounds of how many times longer one took."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def _load(model: str) -> LoadedModel:

@@ -40,12 +40,17 @@ class PlainNeoX:
         self.layers = [
             _Layer(block, empty.clone(), empty.clone()) for block in model.gpt_neox.layers
         ]
+        # As the scripts have it, no sine is computed twice: a table of the cache's positions.
+        self._in_cache = self._angles(torch.arange(n_sink + window_size + 1))
+        self._here = _rows(self._in_cache, 0)
 
     @torch.inference_mode()
     def step(self, token: int, position: int) -> Tensor:
         """Return the logits [vocab] after the token at this position of the stream."""
         decoder = self.model.gpt_neox
         hidden = decoder.embed_in.weight[token]
+        if self.cache == "ring":
+            self._here = self._angles(torch.tensor([position]))
         for layer in self.layers:
             block = layer.block
             normed = _norm(hidden, block.input_layernorm)
@@ -72,13 +77,12 @@ class PlainNeoX:
         slot = position
         if position >= n_sink:
             slot = n_sink + (position - n_sink) % (self.window_size + 1)
-        here = torch.tensor([position])
-        layer.keys[:, slot] = self._rotate(key, here)[:, 0]
+        layer.keys[:, slot] = _rotate(key, self._here)[:, 0]
         layer.values[:, slot] = value[:, 0]
         filled = min(position, budget) + 1
-        scores = self._rotate(query, here) @ layer.keys[:, :filled].mT
+        scores = _rotate(query, self._here) @ layer.keys[:, :filled].mT
         if position > budget:
-            to_sinks = self._rotate(query, torch.tensor([budget]))
+            to_sinks = _rotate(query, _rows(self._in_cache, budget))
             scores[..., :n_sink] = to_sinks @ layer.keys[:, :n_sink].mT
         return scores, layer.values[:, :filled]
 
@@ -87,8 +91,10 @@ class PlainNeoX:
     ) -> tuple[Tensor, Tensor]:
         keys = torch.cat([layer.keys, key], dim=1)
         values = torch.cat([layer.values, value], dim=1)
-        in_cache = torch.arange(keys.shape[1])
-        scores = self._rotate(query, in_cache[-1:]) @ self._rotate(keys, in_cache).mT
+        length = keys.shape[1]
+        in_cache = [table[:length] for table in self._in_cache]
+        rotated = _rotate(query, _rows(self._in_cache, length - 1))
+        scores = rotated @ _rotate(keys, in_cache).mT
         layer.keys, layer.values = self._evicted(keys), self._evicted(values)
         return scores, values
 
@@ -97,13 +103,22 @@ class PlainNeoX:
             return states
         return torch.cat([states[:, : self.n_sink], states[:, self.n_sink + 1 :]], dim=1)
 
-    def _rotate(self, states: Tensor, positions: Tensor) -> Tensor:
+    def _angles(self, positions: Tensor) -> list[Tensor]:
+        """Return cos and sin, [n, half], from float64 angles."""
         radians = positions[:, None] * self.inv_freq[None]
-        cos, sin = radians.cos().to(states.dtype), radians.sin().to(states.dtype)
-        half = cos.shape[-1]
-        first, second = states[..., :half], states[..., half : 2 * half]
-        rotated = [first * cos - second * sin, second * cos + first * sin]
-        return torch.cat([*rotated, states[..., 2 * half :]], dim=-1)
+        return [radians.cos().to(self.model.dtype), radians.sin().to(self.model.dtype)]
+
+
+def _rotate(states: Tensor, angles: list[Tensor]) -> Tensor:
+    cos, sin = angles
+    half = cos.shape[-1]
+    first, second = states[..., :half], states[..., half : 2 * half]
+    rotated = [first * cos - second * sin, second * cos + first * sin]
+    return torch.cat([*rotated, states[..., 2 * half :]], dim=-1)
+
+
+def _rows(tables: list[Tensor], row: int) -> list[Tensor]:
+    return [table[row : row + 1] for table in tables]
 
 
 def _linear(hidden: Tensor, module: Any) -> Tensor:

@@ -29,6 +29,7 @@ SPEED_CHANGES = {
     "decode_tokens": 64,
     "warmup_tokens": 8,
     "repeats": 5,
+    "latency_recorded": False,
 }
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from tests.models import random_ids, tiny
-from workers.decode import RingStepper, WindowStepper, decode_latency, plan_decode, summary
+from workers.decode import decode_latency, plan_decode, summary
 from workers.metering import Timing
 from workers.quality import recompute_nll, state_before, stream_nll, token_nll
 from workers.ring import RingPass
 from workers.spec import EvalSpec
+from workers.steppers import RingStepper, WindowStepper
 from workers.visibility import DENSE, Visibility
 
 BUDGETS = [DENSE, Visibility(0, 16), Visibility(4, 16), Visibility(4, 60), Visibility(1, 0)]

@@ -8,12 +8,13 @@ import torch
 from tests.families import NATIVE, REFUSED, SUPPORTED
 from tests.models import random_ids, tiny, tiny_transformer
 from tests.reference import rolling_cache_nll
-from workers.decode import RingStepper
+from workers.capture import recorded
 from workers.errors import UnsupportedModelError
 from workers.quality import state_before, stream_nll, token_nll
 from workers.ring import RingPass
 from workers.selfcheck import self_check
 from workers.spec import EvalSpec
+from workers.steppers import RingStepper
 from workers.visibility import Visibility
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
@@ -43,10 +44,14 @@ def test_both_passes_of_a_family_equal_the_rolling_cache(family):
     state = state_before(loaded.model, loaded.rotary, ids[:100], STREAMING)
     ring = RingPass(loaded.rotary, STREAMING, state, span, loaded.device)
     stepper = RingStepper(loaded, ids, span, ring)
-    for query in span:
-        stepper.step()
-        decoded = token_nll(stepper.logits[None], ids[query + 1 : query + 2])
-        torch.testing.assert_close(decoded[0], expected[query], rtol=0, atol=TOLERANCE)
+    record = recorded(stepper, loaded.device, len(span))
+    assert record is not None
+    for way in (record, stepper):
+        way.reset()
+        for query in span:
+            way.step()
+            decoded = token_nll(way.logits[None], ids[query + 1 : query + 2])
+            torch.testing.assert_close(decoded[0], expected[query], rtol=0, atol=TOLERANCE)
 
 
 @families

@@ -6,13 +6,13 @@ Loading, tokenisation and the parallel pass are outside every timing.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from workers.attention import run, using
+from workers.capture import recorded
 from workers.loading import LoadedModel
 from workers.metering import (
     Timing,
@@ -22,82 +22,11 @@ from workers.metering import (
     timed_steps,
 )
 from workers.native import NativeDecoder
-from workers.quality import CHUNK, state_before, window_logits
+from workers.quality import CHUNK, state_before
 from workers.ring import RingPass
 from workers.spec import EvalSpec
+from workers.steppers import NativeStepper, Recordable, RingStepper, Stepper, WindowStepper
 from workers.visibility import DENSE, Visibility
-
-
-class Stepper(Protocol):
-    """Runs the queries of a span one by one; `reset` goes back to the first."""
-
-    def step(self) -> None:
-        """Run the next query."""
-
-    def reset(self) -> None:
-        """Go back to the first query of the span."""
-
-
-class RingStepper:
-    """`streaming` and `dense`: one token through the ring buffers."""
-
-    def __init__(self, loaded: LoadedModel, ids: Tensor, span: range, ring: RingPass) -> None:
-        self._model, self._ring = loaded.model, ring
-        self._ids = ids[span.start : span.stop]
-        self.logits: Tensor | None = None
-        """Of the last query, [vocab]."""
-
-    def step(self) -> None:
-        """Run the next token."""
-        with torch.inference_mode(), using(self._ring):
-            self._ring.begin()
-            token = self._ids.index_select(0, self._ring.step)
-            self.logits = run(self._model, token[None])[0, 0]
-            self._ring.end()
-
-    def reset(self) -> None:
-        """Restore the buffers."""
-        self._ring.reset()
-
-
-class WindowStepper:
-    """`recompute`: a fresh forward over the whole window for every token."""
-
-    def __init__(self, loaded: LoadedModel, ids: Tensor, span: range, budget: int) -> None:
-        self._loaded, self._ids, self._span, self._budget = loaded, ids, span, budget
-        self._query = span.start
-        self.logits: Tensor | None = None
-
-    def step(self) -> None:
-        """Recompute the window of the next query."""
-        first = max(0, self._query - self._budget)
-        window = self._ids[None, first : self._query + 1]
-        model, rotary = self._loaded.model, self._loaded.rotary
-        self.logits = window_logits(model, rotary, window, keep=1)[0, 0]
-        self._query += 1
-
-    def reset(self) -> None:
-        """Go back to the first query."""
-        self._query = self._span.start
-
-
-class NativeStepper:
-    """`streaming` and `dense` of a family that runs on its own attention."""
-
-    def __init__(self, decoder: NativeDecoder, ids: Tensor, span: range) -> None:
-        self._decoder, self._ids, self._span = decoder, ids, span
-        self._start, self._query = decoder.snapshot(), span.start
-        self.logits: Tensor | None = None
-
-    def step(self) -> None:
-        """Run the next token."""
-        self.logits = self._decoder.step(self._ids[self._query : self._query + 1])
-        self._query += 1
-
-    def reset(self) -> None:
-        """Restore the cache."""
-        self._decoder.restore(self._start)
-        self._query = self._span.start
 
 
 @dataclass(frozen=True)
@@ -131,12 +60,15 @@ def decode_latency(
     stepper, prefill_ms = _stepper(loaded, ids.to(loaded.device), spec, plan, chunk)
     reset_peak_memory(loaded.device)
     first_token_ms = timed_once(stepper.step, loaded.device)
-    timings = [_one_repeat(stepper, plan, loaded.device) for _ in range(spec.repeats)]
+    record = _record(stepper, loaded, spec.budget, plan)
+    timed = record or stepper
+    timings = [_one_repeat(timed, plan, loaded.device) for _ in range(spec.repeats)]
     budget = spec.budget
     return {
         "prefill_ms": prefill_ms,
         "first_token_ms": first_token_ms,
         "peak_memory_bytes": peak_memory_bytes(loaded.device),
+        "latency_recorded": record is not None,
         "latency_full_budget": None if budget is None else plan.first + plan.warmup >= budget,
         **summary(timings, plan.timed),
     }
@@ -164,6 +96,20 @@ def _one_repeat(stepper: Stepper, plan: DecodePlan, device: torch.device) -> Tim
     for _ in range(plan.warmup):
         stepper.step()
     return timed_steps(stepper.step, plan.timed, device)
+
+
+def _record(
+    stepper: Stepper, loaded: LoadedModel, budget: int | None, plan: DecodePlan
+) -> Stepper | None:
+    """Return the stepper's record if every method at this budget can have one, else None.
+
+    A window that still grows is other work in every step, and a family on its own attention has a
+    cache that does: there no method is recorded, so that none is favoured.
+    """
+    fixed = loaded.rotary is not None and (budget is None or plan.first >= budget)
+    if not (fixed and isinstance(stepper, Recordable)):
+        return None
+    return recorded(stepper, loaded.device, plan.warmup + plan.timed)
 
 
 def _stepper(

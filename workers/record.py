@@ -99,6 +99,7 @@ _LATENCY: _Columns = [
     ("tokens_per_second", _REAL),
     ("peak_memory_bytes", _INT),
     ("latency_full_budget", _FLAG),
+    ("latency_recorded", _FLAG),  # steps were replayed: a CUDA graph, or a trace on a CPU
     ("latency_note", _TEXT),
 ]
 _PROVENANCE: _Columns = [

@@ -7,7 +7,7 @@ step to step is read from tables on the device through one index, so that a step
 in a CUDA graph.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -109,6 +109,12 @@ class RingPass:
     def end(self) -> None:
         """Advance to the next step, on the device."""
         self.step += 1
+
+    def changed(self) -> Sequence[Tensor]:
+        """Return what a step writes into; complete once every layer has been called."""
+        masks = [ring.mask for ring in self._rings.values()]
+        buffers = [part for layer in self._layers.values() for part in (layer.keys, layer.values)]
+        return [self.step, *masks, *buffers]
 
     def attend(self, call: LayerCall) -> Tensor:
         """Attend one query to the ring; [1, heads, 1, head_dim]."""

@@ -38,7 +38,7 @@ class WindowPass:
             call.value,
             is_causal=True,
             scale=call.scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
+            enable_gqa=bool(query.shape[1] != key.shape[1]),  # a tensor while a step is traced
         )
 
 
