@@ -150,22 +150,18 @@ def weigh(
     n_sink: int = 0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Return softmax(scores) @ value, the one place where scores are computed.
+    """Return softmax(scores) @ value.
 
     query: [batch, heads, n, head_dim]; key, value: [batch, kv_heads, m, head_dim], all rotated.
     sink_query: the query rotated for the first `n_sink` keys, whose scores it replaces.
     mask: additive, float32 or the query's dtype, [n, m]; None: every key is visible.
-    Heads that share a key (grouped-query attention) are folded into rows: no key is repeated.
     """
-    batch, heads, n, head_dim = query.shape
+    batch, heads, n, _ = query.shape
     kv_heads, m = key.shape[1], key.shape[2]
-    rows = (batch * kv_heads, heads // kv_heads * n, head_dim)
-    keys = key.reshape(batch * kv_heads, m, head_dim).transpose(1, 2)
-    scores = torch.bmm(query.reshape(rows), keys).mul_(call.scaling)
+    scores = folded_scores(query, key, call.scaling)
     if sink_query is not None and n_sink:
-        scores[..., :n_sink] = torch.bmm(sink_query.reshape(rows), keys[..., :n_sink]).mul_(
-            call.scaling
-        )
+        to_sinks = folded_scores(sink_query, key[:, :, :n_sink], call.scaling)
+        scores[..., :n_sink] = to_sinks
     if call.softcap is not None:
         scores = torch.tanh(scores / call.softcap) * call.softcap
     if mask is not None:
@@ -173,6 +169,18 @@ def weigh(
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     mixed = torch.bmm(weights, value.reshape(batch * kv_heads, m, value.shape[-1]))
     return mixed.view(batch, heads, n, value.shape[-1])
+
+
+def folded_scores(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Return the scores of [batch, heads, n, head_dim] against [batch, kv_heads, m, head_dim].
+
+    Heads that share a key (grouped-query attention) are folded into rows, so that no key is
+    repeated: [batch * kv_heads, heads // kv_heads * n, m].
+    """
+    batch, heads, n, head_dim = query.shape
+    kv_heads = key.shape[1]
+    rows = query.reshape(batch * kv_heads, heads // kv_heads * n, head_dim)
+    return torch.bmm(rows, key.flatten(0, 1).transpose(1, 2)).mul_(scaling)
 
 
 def _dispatch(

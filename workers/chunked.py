@@ -14,8 +14,9 @@ from torch import Tensor
 
 from workers.attention import LayerCall, weigh
 from workers.errors import UnsupportedModelError
+from workers.fused import Kernel, Recent, Sinks, attend_fused, kernel_for
 from workers.rotary import Angles, Rotary, rotate
-from workers.visibility import Visibility
+from workers.visibility import DENSE, Visibility
 
 
 @dataclass
@@ -49,12 +50,13 @@ class ChunkedPass:
         self.position = 0
         """Tokens already passed: the position of the next chunk's first query."""
         self.layers: dict[int, LayerState] = {}
+        self._start = 0
         self._chunk: _Chunk | None = None
 
     def begin(self, n_queries: int, device: torch.device) -> None:
         """Announce the next chunk of `n_queries` tokens, to be run right after."""
-        start, self.position = self.position, self.position + n_queries
-        positions = torch.arange(start, self.position, device=device)
+        self._start, self.position = self.position, self.position + n_queries
+        positions = torch.arange(self._start, self.position, device=device)
         self._chunk = _Chunk(
             positions=positions,
             angles=self.rotary.angles(positions),
@@ -66,23 +68,52 @@ class ChunkedPass:
         """Attend one layer's chunk to the carried keys and to itself, then evict."""
         chunk = self._chunk
         assert chunk is not None, "begin() announces every chunk"
-        visibility = self._layer_visibility(call)
         which = self.rotary.of_layer[call.layer]
+        rule = layer_visibility(self.visibility, call.sliding_window)
+        seen = rule if self._evicts(rule) else DENSE  # a shorter rule for the same keys
         state = self._extended(call, rotate(call.key, chunk.angles[which]), chunk.positions)
-        sink_query = None
-        if chunk.sink_angles is not None and visibility is self.visibility:
+        query, sink_query = rotate(call.query, chunk.angles[which]), None
+        if seen.n_sink and chunk.sink_angles is not None:
             sink_query = rotate(call.query, chunk.sink_angles[which])
-        mixed = weigh(
-            rotate(call.query, chunk.angles[which]),
-            state.keys,
-            state.values,
-            call,
-            sink_query=sink_query,
-            n_sink=visibility.n_sink,
-            mask=self._mask(chunk, visibility, state.positions, call.query.dtype),
-        )
-        self.layers[call.layer] = evict(state, visibility, self.position)
+        mixed = self._mixed(call, seen, state, query, sink_query)
+        self.layers[call.layer] = evict(state, rule, self.position)
         return mixed
+
+    def _evicts(self, rule: Visibility) -> bool:
+        """Tell whether any query up to the end of this chunk misses a key."""
+        return rule.budget is not None and self.position - 1 > rule.budget
+
+    def _mixed(
+        self,
+        call: LayerCall,
+        seen: Visibility,
+        state: LayerState,
+        query: Tensor,
+        sink_query: Tensor | None,
+    ) -> Tensor:
+        """Attend rotated queries to a layer's keys, by a fused kernel where that is possible."""
+        n_sink, keys, values = seen.n_sink, state.keys, state.values
+
+        def mask(first: int) -> Tensor:
+            return self._mask(seen, state.positions[first:], query.dtype)
+
+        kernel = _kernel(call) if n_sink <= self._start else None
+        if kernel is None:
+            return weigh(
+                query, keys, values, call, sink_query=sink_query, n_sink=n_sink, mask=mask(0)
+            )
+        recent = Recent(
+            query,
+            keys[:, :, n_sink:],
+            values[:, :, n_sink:],
+            call.scaling,
+            seen.window_size,
+            lambda: mask(n_sink),
+        )
+        if sink_query is None:
+            return attend_fused(kernel, recent, None)
+        sinks = Sinks(sink_query, keys[:, :, :n_sink], values[:, :, :n_sink])
+        return attend_fused(kernel, recent, sinks)
 
     def _sink_angles(self, positions: Tensor) -> tuple[Angles, ...] | None:
         """Return angles at min(t, B), or None where they would be those at t."""
@@ -90,9 +121,6 @@ class ChunkedPass:
         if budget is None or self.visibility.n_sink == 0 or self.position - 1 <= budget:
             return None
         return self.rotary.angles(positions.clamp(max=budget))
-
-    def _layer_visibility(self, call: LayerCall) -> Visibility:
-        return layer_visibility(self.visibility, call.sliding_window)
 
     def _extended(self, call: LayerCall, keys: Tensor, positions: Tensor) -> LayerState:
         carried = self.layers.get(call.layer)
@@ -104,14 +132,21 @@ class ChunkedPass:
             torch.cat([carried.positions, positions]),
         )
 
-    def _mask(
-        self, chunk: _Chunk, visibility: Visibility, keys: Tensor, dtype: torch.dtype
-    ) -> Tensor:
+    def _mask(self, seen: Visibility, keys: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the additive mask [n, m]; layers with the same keys share it."""
-        identity = (visibility, len(keys))
-        if identity not in chunk.masks:
-            chunk.masks[identity] = additive_mask(chunk.positions, keys, visibility, dtype)
-        return chunk.masks[identity]
+        assert self._chunk is not None
+        masks, identity = self._chunk.masks, (seen, len(keys))
+        if identity not in masks:
+            masks[identity] = additive_mask(self._chunk.positions, keys, seen, dtype)
+        return masks[identity]
+
+
+def _kernel(call: LayerCall) -> Kernel | None:
+    head_dim = call.query.shape[-1]
+    if call.softcap is not None or call.value.shape[-1] != head_dim:
+        return None
+    groups = call.query.shape[1] // call.key.shape[1]
+    return kernel_for(call.query.device, call.query.dtype, head_dim, groups)
 
 
 def additive_mask(

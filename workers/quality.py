@@ -5,12 +5,13 @@ chunk is a matter of memory and speed; it cannot change a result (`tests/test_qu
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from workers.attention import run, using
@@ -23,6 +24,8 @@ from workers.windows import WindowPass
 
 CHUNK = 256
 """Queries per chunk that a CPU is fastest with; a device may prefer more."""
+SLICE = 256
+"""Rows of logits that are turned into float32 log-probabilities at once."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,29 @@ def stream_nll(
             yield _scored(query, logits[None], targets[query : query + 1])
         return
     attention = ChunkedPass(rotary, visibility)
-    for start in range(0, len(queries), chunk):
-        part = queries[start : start + chunk]
-        attention.begin(len(part), ids.device)
+    for start, stop in _chunks(len(queries), visibility, chunk):
+        attention.begin(stop - start, ids.device)
         with torch.inference_mode(), using(attention):
-            logits = run(model, part[None])[0]
-            yield _scored(start, logits, targets[start : start + chunk])
+            logits = run(model, queries[None, start:stop])[0]
+            yield _scored(start, logits, targets[start:stop])
+
+
+def stream_nll_together(
+    model: PreTrainedModel, rotary: Rotary, documents: Sequence[Tensor], visibility: Visibility
+) -> list[Scored]:
+    """Score all queries of several short documents, token ids [T_d] each, in one pass.
+
+    Shorter ones are padded at the end, where no query of theirs looks.
+    """
+    n_queries = max(len(ids) for ids in documents) - 1
+    rows = pad_sequence([ids[:-1] for ids in documents], batch_first=True)
+    attention = ChunkedPass(rotary, visibility)
+    attention.begin(n_queries, rows.device)
+    with torch.inference_mode(), using(attention):
+        logits = run(model, rows)
+        return [
+            _scored(0, logits[row, : len(ids) - 1], ids[1:]) for row, ids in enumerate(documents)
+        ]
 
 
 def state_before(
@@ -67,11 +87,10 @@ def state_before(
 ) -> dict[int, LayerState]:
     """Return the carried keys and values, per layer, after all of token ids [n]."""
     attention = ChunkedPass(rotary, visibility)
-    for start in range(0, len(ids), chunk):
-        part = ids[start : start + chunk]
-        attention.begin(len(part), ids.device)
+    for start, stop in _chunks(len(ids), visibility, chunk):
+        attention.begin(stop - start, ids.device)
         with torch.inference_mode(), using(attention):
-            run(model, part[None], keep=1)
+            run(model, ids[None, start:stop], keep=1)
     return attention.layers
 
 
@@ -118,7 +137,23 @@ def _window_pass(rotary: Rotary, length: int, device: torch.device) -> WindowPas
 
 def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
     """Return -log softmax(logits)[target] in float32: [n, vocab], int64 [n] -> [n], nats."""
-    return functional.cross_entropy(logits.float(), targets, reduction="none")
+    slices = zip(torch.split(logits, SLICE), torch.split(targets, SLICE), strict=True)
+    return torch.cat(
+        [functional.cross_entropy(rows.float(), at, reduction="none") for rows, at in slices]
+    )
+
+
+def _chunks(n_queries: int, visibility: Visibility, chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield first and one past the last query of each chunk.
+
+    The first one ends before anything is evicted, so that every later one begins behind the
+    sinks, as a fused kernel wants it (`workers/chunked.py`).
+    """
+    start, budget = 0, visibility.budget
+    stop = chunk if budget is None else min(chunk, budget + 1)
+    while start < n_queries:
+        yield start, min(stop, n_queries)
+        start, stop = stop, stop + chunk
 
 
 def _scored(start: int, logits: Tensor, targets: Tensor) -> Scored:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from workers.batching import batches
 from workers.events import Assignment, PartDone, Progress
 from workers.loading import LoadedModel
 from workers.quality import Scored
@@ -39,18 +40,34 @@ class QualityRun:
     def events(self, assignment: Assignment) -> Iterator[Progress | PartDone]:
         """Score what the store does not hold; hand over every part but the very last."""
         self._take_over(assignment)
+        done = [0] * len(self.documents)
+        for stored in self.parts:
+            done[stored["document"]] = stored["stop"]
         last = len(self.documents) - 1
-        for index, document in enumerate(self.documents):
-            done = max((p["stop"] for p in self.parts if p["document"] == index), default=0)
-            for part in self._scorer.parts(index, document, done):
+        for batch in batches(self._batchable(done), lambda: self._scorer.chunk.size):
+            for part in self._parts(batch, done):
                 if part is not None:
                     self.parts.append(part)
-                    if not (index == last and part["is_last"]):
+                    if not (part["document"] == last and part["is_last"]):
                         yield PartDone(row=part)
                 if time.monotonic() - self._reported > PROGRESS_SECONDS:
-                    yield self._progress(index)
+                    yield self._progress(batch.start)
         if self._log is not None:
             self._log.write()
+
+    def _batchable(self, done: list[int]) -> list[int]:
+        """Return the queries of each document that may be run with others, 0 for the rest."""
+        loaded = self._scorer.loaded
+        if self.spec.method == "recompute" or loaded.rotary is None:
+            return [0] * len(done)
+        lengths = [len(document.ids) for document in self.documents]
+        return [0 if at else length - 1 for at, length in zip(done, lengths, strict=True)]
+
+    def _parts(self, batch: range, done: list[int]) -> Iterator[Mapping[str, Any] | None]:
+        documents = [(index, self.documents[index]) for index in batch]
+        if len(batch) > 1:
+            return self._scorer.parts_together(documents)
+        return self._scorer.parts(*documents[0], done[batch.start])
 
     def columns(self) -> dict[str, Any]:
         """Return the quality columns of the row."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from workers.decode import visibility_of
 from workers.errors import DeviceMemoryError
 from workers.loading import LoadedModel
-from workers.quality import Scored, recompute_nll, stream_nll
+from workers.quality import Scored, recompute_nll, stream_nll, stream_nll_together
 from workers.record import SCHEMA_VERSION
 from workers.spec import EvalSpec
 from workers.statistics import block_sums
@@ -74,6 +74,25 @@ class Scorer:
                 yield None
         if pieces:
             yield self._part(index, document, pieces)
+
+    def parts_together(
+        self, documents: Sequence[tuple[int, TokenisedDocument]]
+    ) -> Iterator[Part | None]:
+        """Yield the parts of several short documents, run in one pass if the memory allows it."""
+        rotary, device = self.loaded.rotary, self.loaded.device
+        assert rotary is not None, "only such families are batched"
+        ids = [document.ids.to(device) for _, document in documents]
+        try:
+            scored = stream_nll_together(self.loaded.model, rotary, ids, visibility_of(self.spec))
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            self.chunk.halve()
+            for index, document in documents:
+                yield from self.parts(index, document, 0)
+            return
+        for (index, document), piece in zip(documents, scored, strict=True):
+            self.report(index, piece)
+            yield self._part(index, document, [piece])
 
     def _scored(self, ids: Tensor, done: int) -> Iterator[Scored]:
         """Yield scored chunks; out of memory halves the chunk and goes on."""
