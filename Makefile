@@ -73,7 +73,7 @@ format: $(VENV)/installed-dev
 check: lint types test
 
 bench: $(VENV)/installed-bench
-	for part in nll decode recompute memory; do $(BIN)/python -m benchmarks.engine $$part || exit 1; done
+	for part in nll decode recompute precision memory; do $(BIN)/python -m benchmarks.engine $$part || exit 1; done
 	$(BIN)/python -m benchmarks.orchestration_rate --count 10000
 	$(BIN)/python -m benchmarks.orchestration_tune --count 20
 	$(BIN)/python -m benchmarks.orchestration_faults --kills 20

@@ -20,10 +20,10 @@ from workers.visibility import Visibility
 class ConcatenatePass:
     """Attention over a concatenated cache, [1, kv_heads, tokens, head_dim] per layer."""
 
-    def __init__(self, rotary: Rotary, n_sink: int, budget: int) -> None:
+    def __init__(self, rotary: Rotary, n_sink: int, budget: int, device: torch.device) -> None:
         self.n_sink, self.budget = n_sink, budget
         self.layers: dict[int, tuple[Tensor, Tensor]] = {}
-        self._tables = rotary.angles(torch.arange(budget + 1))
+        self._tables = rotary.angles(torch.arange(budget + 1, device=device))
         self._of_layer = rotary.of_layer
 
     def attend(self, call: LayerCall) -> Tensor:
@@ -56,8 +56,10 @@ class ConcatenateStepper:
         assert loaded.rotary is not None
         assert visibility.budget is not None
         self.model, self._ids = loaded.model, ids
-        self._pass = ConcatenatePass(loaded.rotary, visibility.n_sink, visibility.budget)
-        self._next = torch.zeros(1, dtype=torch.int64)
+        self._pass = ConcatenatePass(
+            loaded.rotary, visibility.n_sink, visibility.budget, loaded.device
+        )
+        self._next = torch.zeros(1, dtype=torch.int64, device=loaded.device)
         self._mark: list[Tensor] = []
         self.logits: Tensor | None = None
         """Of the last token, [vocab]."""

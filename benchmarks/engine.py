@@ -3,10 +3,11 @@
     python -m benchmarks.engine nll         parallel pass against the plain token loop
     python -m benchmarks.engine decode      ring buffer against concatenate-and-re-rotate
     python -m benchmarks.engine recompute   recompute against streaming, per decoded token
+    python -m benchmarks.engine precision   half precision against float32 on real text
     python -m benchmarks.engine memory      peak memory of a long document against a short one
 
 They need neither ray nor datasets. Opponents take turns, so that a drift of the machine's speed
-hits both; medians are reported.
+hits both; medians are reported, and what the device could do at most.
 """
 
 import json
@@ -14,21 +15,31 @@ import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import click
 import torch
 
-from benchmarks.concatenate import ConcatenateStepper
-from benchmarks.machine import describe, measured_machine
-from benchmarks.plain_loop import Cache, PlainNeoX
-from workers.capture import recorded
+from benchmarks.machine import Machine, describe, measured_machine
+from benchmarks.opponents import (
+    PlainLoop,
+    concatenating,
+    load_model,
+    random_ids,
+    recorded_step,
+    ring,
+)
+from benchmarks.turns import ratio, take_turns
+from benchmarks.work import cache_bytes, operations, weight_bytes
+from workers.chunksize import first_chunk
 from workers.loading import LoadedModel, load
-from workers.metering import Step, timed_steps
-from workers.quality import CHUNK, state_before, stream_nll, token_nll
-from workers.ring import RingPass
+from workers.metering import timed_steps
+from workers.quality import stream_nll, token_nll
 from workers.spec import EvalSpec
-from workers.steppers import Recordable, RingStepper, WindowStepper
+from workers.steppers import WindowStepper
+from workers.tokens import tokenised_documents
 from workers.visibility import Visibility
 
 
@@ -39,30 +50,52 @@ def main(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-@main.command()
-@click.option("--model", default="random:pythia-70m", show_default=True)
-@click.option("--n-sink", default=4, show_default=True)
-@click.option("--window-size", default=1024, show_default=True)
+def options(
+    *, model: str, window_size: int, steps: int
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a command with the options that most benchmarks share."""
+
+    def command(benchmark: Callable[..., None]) -> click.Command:
+        for option in (
+            click.option("--model", default=model, show_default=True),
+            click.option("--dtype", help="By default bfloat16 on a GPU, float32 on a CPU."),
+            click.option("--n-sink", default=4, show_default=True),
+            click.option("--window-size", default=window_size, show_default=True),
+            click.option("--steps", default=steps, show_default=True, help="Per round."),
+            click.option("--rounds", default=5, show_default=True),
+        ):
+            benchmark = option(benchmark)
+        return main.command()(benchmark)
+
+    return command
+
+
+@options(model="random:pythia-70m", window_size=1024, steps=60)
 @click.option("--tokens", default=4096, show_default=True, help="Length of the parallel pass.")
-@click.option("--steps", default=60, show_default=True, help="Steps of the loop per round.")
-@click.option("--rounds", default=5, show_default=True)
-def nll(model: str, n_sink: int, window_size: int, tokens: int, steps: int, rounds: int) -> None:
+def nll(
+    model: str,
+    dtype: str | None,
+    n_sink: int,
+    window_size: int,
+    steps: int,
+    rounds: int,
+    tokens: int,
+) -> None:
     """Milliseconds per scored token: the parallel pass against the plain token loop."""
-    loaded = _load(model)
+    loaded = load_model(model, dtype)
     visibility = Visibility(n_sink, window_size)
-    ids = _ids(loaded, tokens + 1)
-    loop = _warm_loop(loaded, ids, visibility, "ring")
+    ids = random_ids(loaded, tokens + 1)
+    loop = PlainLoop(loaded, ids, visibility, "ring")
+    chunk = first_chunk(loaded, visibility, tokens, _free_bytes(loaded.device))
 
     def parallel() -> None:
-        for _ in stream_nll(loaded.model, loaded.rotary, ids, visibility, CHUNK):
+        for _ in stream_nll(loaded.model, loaded.rotary, ids, visibility, chunk):
             pass
 
     def looped() -> None:
-        token = int(ids[loop.position])
-        logits = loop.decoder.step(token, loop.position)
-        token_nll(logits[None], ids[loop.position + 1 : loop.position + 2])
-        loop.position += 1
+        token_nll(loop.step()[None], ids[loop.position : loop.position + 1])
 
+    parallel()
     pairs = [
         (
             timed_steps(parallel, 1, loaded.device).total_ms / tokens,
@@ -70,82 +103,111 @@ def nll(model: str, n_sink: int, window_size: int, tokens: int, steps: int, roun
         )
         for _ in range(rounds)
     ]
-    weights = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
-    weights -= loaded.model.get_input_embeddings().weight.nbytes  # one row of it is read
-    machine = measured_machine(loaded.device, loaded.dtype, 2048)
-    floor_ms = weights / machine.product_gb_per_s / 1e6
+    parallel_ms, loop_ms = (list(times) for times in zip(*pairs, strict=True))
+    machine = _machine(loaded)
+    operations_per_token = operations(
+        loaded, queries=1, logits=1, keys=_mean_keys(visibility, tokens)
+    )
     _report(
         "nll",
         machine=describe(machine),
-        parallel_ms_per_token=_median(pair[0] for pair in pairs),
-        loop_ms_per_token=_median(pair[1] for pair in pairs),
-        ratio=_median(pair[1] / pair[0] for pair in pairs),
-        loop_over_one_reading_of_the_weights=_median(pair[1] for pair in pairs) / floor_ms,
+        chunk=chunk,
+        parallel_ms_per_token=statistics.median(parallel_ms),
+        parallel_tokens_per_second=1e3 / statistics.median(parallel_ms),
+        parallel_share_of_matrix_rate=_share(
+            operations_per_token, statistics.median(parallel_ms), machine
+        ),
+        loop_ms_per_token=statistics.median(loop_ms),
+        ratio=ratio(loop_ms, parallel_ms),
+        loop_over_one_reading_of_the_weights=statistics.median(loop_ms)
+        / _reading_ms(weight_bytes(loaded), machine),
     )
 
 
-@main.command()
-@click.option("--model", default="demo", show_default=True)
-@click.option("--n-sink", default=4, show_default=True)
-@click.option("--window-size", default=508, show_default=True)
-@click.option("--steps", default=200, show_default=True)
-@click.option("--rounds", default=5, show_default=True)
-def decode(model: str, n_sink: int, window_size: int, steps: int, rounds: int) -> None:
+@options(model="demo", window_size=508, steps=200)
+def decode(
+    model: str, dtype: str | None, n_sink: int, window_size: int, steps: int, rounds: int
+) -> None:
     """Milliseconds per decoded token: ring buffer against concatenate-and-re-rotate."""
-    loaded = _load(model)
+    loaded = load_model(model, dtype)
     visibility = Visibility(n_sink, window_size)
-    n_steps = rounds * steps + 5
-    ids = _ids(loaded, window_size + n_steps + 400)
-    loop = _warm_loop(loaded, ids, visibility, "concatenate")
-    start = loop.position
-
-    def plain() -> None:
-        loop.decoder.step(int(ids[loop.position]), loop.position)
-        loop.position += 1
-
-    concatenating = [_concatenating(loaded, ids, visibility, start) for _ in range(2)]
-    rings = [_ring_stepper(loaded, ids, visibility, range(start, len(ids))) for _ in range(2)]
-    ways = {
-        "ring": _recorded(rings[0], loaded.device, n_steps),
-        "ring_unrecorded": rings[1].step,
-        "concatenate": concatenating[0].step,
-        "concatenate_recorded": _recorded(concatenating[1], loaded.device, n_steps),
-        "concatenate_in_plain_torch": plain,
+    start, n_steps = n_sink + window_size + 2, rounds * steps + 5
+    ids = random_ids(loaded, start + n_steps + 1)
+    span, device = range(start, start + n_steps), loaded.device
+    usual = [concatenating(loaded, ids, visibility, start) for _ in range(2)]
+    ways: dict[str, Callable[[], Any]] = {
+        "ring": recorded_step(ring(loaded, ids, visibility, span), device, n_steps),
+        "ring_unrecorded": ring(loaded, ids, visibility, span).step,
+        "concatenate": usual[0].step,
+        "concatenate_recorded": recorded_step(usual[1], device, n_steps),
     }
-    taken = _turns(ways, steps, rounds, loaded.device)
+    if loaded.model.config.model_type == "gpt_neox":
+        ways["concatenate_in_plain_torch"] = PlainLoop(loaded, ids, visibility, "concatenate").step
+    taken, machine = take_turns(ways, steps, rounds, device), _machine(loaded)
+    moved = weight_bytes(loaded) + cache_bytes(loaded, n_sink + window_size + 1)
+    ring_ms = statistics.median(taken["ring"])
     _report(
         "decode",
-        **{f"{name}_ms": _median(times) for name, times in taken.items()},
-        **{f"{name}_over_ring": _ratio(taken[name], taken["ring"]) for name in ways},
+        machine=describe(machine),
+        **{f"{name}_ms": statistics.median(times) for name, times in taken.items()},
+        **{f"{name}_over_ring": ratio(times, taken["ring"]) for name, times in taken.items()},
+        megabytes_per_step=moved / 1e6,
+        ring_over_one_reading_of_weights_and_cache=ring_ms / _reading_ms(moved, machine),
+    )
+
+
+@options(model="demo", window_size=124, steps=20)
+def recompute(
+    model: str, dtype: str | None, n_sink: int, window_size: int, steps: int, rounds: int
+) -> None:
+    """Milliseconds per decoded token: recompute against streaming at the same budget."""
+    loaded = load_model(model, dtype)
+    budget, n_steps = n_sink + window_size, rounds * steps + 5
+    span = range(budget + 1, budget + 1 + n_steps)
+    ids, device = random_ids(loaded, span.stop + 1), loaded.device
+    streaming = ring(loaded, ids, Visibility(n_sink, window_size), span)
+    window = WindowStepper(loaded, ids, span, budget)
+    ways = {
+        "streaming": recorded_step(streaming, device, n_steps),
+        "recompute": recorded_step(window, device, n_steps),
+    }
+    taken, machine = take_turns(ways, steps, rounds, device), _machine(loaded)
+    recompute_ms = statistics.median(taken["recompute"])
+    work = operations(loaded, queries=budget + 1, logits=1, keys=(budget + 2) / 2)
+    _report(
+        "recompute",
+        machine=describe(machine),
+        streaming_ms=statistics.median(taken["streaming"]),
+        recompute_ms=recompute_ms,
+        ratio=ratio(taken["recompute"], taken["streaming"]),
+        gigaoperations_per_window=work / 1e9,
+        recompute_share_of_matrix_rate=_share(work, recompute_ms, machine),
     )
 
 
 @main.command()
-@click.option("--model", default="demo", show_default=True)
-@click.option("--n-sink", default=4, show_default=True)
-@click.option("--window-size", default=124, show_default=True)
-@click.option("--steps", default=20, show_default=True)
-@click.option("--rounds", default=5, show_default=True)
-def recompute(model: str, n_sink: int, window_size: int, steps: int, rounds: int) -> None:
-    """Milliseconds per decoded token: recompute against streaming at the same budget."""
-    loaded = _load(model)
-    visibility = Visibility(n_sink, window_size)
-    budget = n_sink + window_size
-    span = range(budget + 1, budget + 1 + rounds * (steps + 5))
-    ids = _ids(loaded, span.stop + 1)
-    ring = _ring_stepper(loaded, ids, visibility, span)
-    window = WindowStepper(loaded, ids, span, budget)
-    ways = {
-        "streaming": _recorded(ring, loaded.device, len(span)),
-        "recompute": _recorded(window, loaded.device, len(span)),
-    }
-    taken = _turns(ways, steps, rounds, loaded.device)
-    _report(
-        "recompute",
-        streaming_ms=_median(taken["streaming"]),
-        recompute_ms=_median(taken["recompute"]),
-        ratio=_ratio(taken["recompute"], taken["streaming"]),
-    )
+@click.option("--dataset", default="pydoc", show_default=True)
+@click.option("--tokens", default=20_000, show_default=True)
+def precision(dataset: str, tokens: int) -> None:
+    """Mean loss of the demo model on real text in half precision, less that in float32."""
+    spec = EvalSpec(model="demo", dataset=dataset, method="streaming", n_sink=4, window_size=124)
+    spec = replace(spec, max_tokens=tokens)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    losses = {}
+    for dtype in ("float32", "bfloat16", "float16"):
+        loaded = load(replace(spec, dtype=dtype), device)
+        ids = tokenised_documents(spec, loaded)[0].ids.to(device)
+        pieces = stream_nll(loaded.model, loaded.rotary, ids, Visibility(4, 124))
+        losses[dtype] = torch.cat([piece.nll.double() for piece in pieces])
+    exact = losses.pop("float32")
+    for dtype, loss in losses.items():
+        _report(
+            f"precision of {dtype}",
+            device=str(device),
+            n_tokens=len(loss),
+            difference_of_means_nats=float(loss.mean() - exact.mean()),
+            mean_absolute_difference_nats=float((loss - exact).abs().mean()),
+        )
 
 
 @main.command()
@@ -161,8 +223,8 @@ def memory(short: int, long: int) -> None:
 @click.argument("tokens", type=int)
 def peak(tokens: int) -> None:
     """Score one document of this many random tokens and print the peak in MB."""
-    loaded = _load("demo")
-    ids = _ids(loaded, tokens)
+    loaded = load_model("demo", "float32")
+    ids = random_ids(loaded, tokens)
     for _ in stream_nll(loaded.model, loaded.rotary, ids, Visibility(4, 124)):
         pass
     click.echo(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -173,87 +235,32 @@ def _peak_of(tokens: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-class _Loop:
-    """A plain loop and the position it has reached."""
-
-    def __init__(self, decoder: PlainNeoX) -> None:
-        self.decoder, self.position = decoder, 0
-
-
-def _warm_loop(loaded: LoadedModel, ids: torch.Tensor, at: Visibility, cache: Cache) -> _Loop:
-    """Return a loop whose cache is full, so that every timed step evicts."""
-    assert at.window_size is not None
-    loop = _Loop(PlainNeoX(loaded.model, at.n_sink, at.window_size, cache))
-    while loop.position <= at.n_sink + at.window_size + 1:
-        loop.decoder.step(int(ids[loop.position]), loop.position)
-        loop.position += 1
-    return loop
+def _machine(loaded: LoadedModel) -> Machine:
+    return measured_machine(
+        loaded.device, loaded.dtype, 8192 if loaded.device.type == "cuda" else 2048
+    )
 
 
-def _ring_stepper(
-    loaded: LoadedModel, ids: torch.Tensor, visibility: Visibility, span: range
-) -> RingStepper:
-    assert loaded.rotary is not None
-    state = state_before(loaded.model, loaded.rotary, ids[: span.start], visibility)
-    ring = RingPass(loaded.rotary, visibility, state, span, loaded.device)
-    return RingStepper(loaded, ids, span, ring)
+def _free_bytes(device: torch.device) -> int | None:
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
-def _concatenating(
-    loaded: LoadedModel, ids: torch.Tensor, visibility: Visibility, start: int
-) -> ConcatenateStepper:
-    """Return a stepper of the usual kind whose cache is full."""
-    stepper = ConcatenateStepper(loaded, ids, visibility)
-    for _ in range(start):
-        stepper.step()
-    stepper.mark()
-    return stepper
+def _mean_keys(visibility: Visibility, n_queries: int) -> float:
+    """Return how many keys a query sees on average."""
+    assert visibility.budget is not None
+    return statistics.fmean(min(query, visibility.budget) + 1 for query in range(n_queries))
 
 
-def _recorded(stepper: Recordable, device: torch.device, n_steps: int) -> Step:
-    record = recorded(stepper, device, n_steps)
-    if record is None:
-        raise click.ClickException("the step could not be recorded")
-    return record.step
+def _reading_ms(n_bytes: int, machine: Machine) -> float:
+    return n_bytes / machine.product_gb_per_s / 1e6
 
 
-def _turns(
-    ways: Mapping[str, Step], steps: int, rounds: int, device: torch.device
-) -> dict[str, list[float]]:
-    """Return the median step of each way per round, in milliseconds; they take turns."""
-    for step in ways.values():
-        timed_steps(step, 5, device)
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, step in ways.items():
-            taken[name].append(statistics.median(timed_steps(step, steps, device).steps_ms))
-    return taken
-
-
-def _ratio(slow: list[float], fast: list[float]) -> float:
-    """Return the median over the rounds of how many times longer one took."""
-    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
-
-
-def _load(model: str) -> LoadedModel:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = "bfloat16" if device.type == "cuda" else "float32"
-    spec = EvalSpec(model=model, dataset="random", max_tokens=2, method="streaming", dtype=dtype)
-    return load(spec, device)
-
-
-def _ids(loaded: LoadedModel, n_tokens: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(loaded.vocab_size, (n_tokens,), generator=generator)
-    return ids.to(loaded.device)
-
-
-def _median(values: Iterable[float]) -> float:
-    return statistics.median(values)
+def _share(n_operations: float, milliseconds: float, machine: Machine) -> float:
+    return n_operations / milliseconds / 1e6 / machine.matrix_gflops
 
 
 def _report(name: str, **figures: float | str) -> None:
-    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in figures.items()}
+    rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in figures.items()}
     click.echo(json.dumps({"benchmark": name, "torch": torch.__version__, **rounded}, indent=2))
 
 

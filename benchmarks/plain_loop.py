@@ -36,12 +36,14 @@ class PlainNeoX:
         self.inv_freq = model.gpt_neox.rotary_emb.inv_freq.double()
         self.model = model
         slots = n_sink + window_size + 1 if cache == "ring" else 0
-        empty = torch.zeros(self.heads, slots, self.head_dim, dtype=model.dtype)
+        self.device = model.device
+        size = (self.heads, slots, self.head_dim)
+        empty = torch.zeros(size, dtype=model.dtype, device=self.device)
         self.layers = [
             _Layer(block, empty.clone(), empty.clone()) for block in model.gpt_neox.layers
         ]
         # As the scripts have it, no sine is computed twice: a table of the cache's positions.
-        self._in_cache = self._angles(torch.arange(n_sink + window_size + 1))
+        self._in_cache = self._angles(torch.arange(n_sink + window_size + 1, device=self.device))
         self._here = _rows(self._in_cache, 0)
 
     @torch.inference_mode()
@@ -50,7 +52,7 @@ class PlainNeoX:
         decoder = self.model.gpt_neox
         hidden = decoder.embed_in.weight[token]
         if self.cache == "ring":
-            self._here = self._angles(torch.tensor([position]))
+            self._here = self._angles(torch.tensor([position], device=self.device))
         for layer in self.layers:
             block = layer.block
             normed = _norm(hidden, block.input_layernorm)
