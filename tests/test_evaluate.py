@@ -130,17 +130,22 @@ def test_parts_of_two_drivers_are_joined_without_overlap():
     assert contiguous(stored) == [part(0, 0, 15), part(0, 15, 30)]
 
 
-def test_out_of_memory_halves_the_chunk_and_changes_no_result(evaluator, monkeypatch):
-    _, undisturbed = run(evaluator, spec("streaming"))
+def on_a_device_for(queries):
+    """`stream_nll` that runs out of memory behind the first chunk if chunks are any larger."""
     right = scoring.stream_nll
 
     def scarce(model, rotary, ids, visibility, chunk):
         for piece in right(model, rotary, ids, visibility, chunk):
-            if chunk > 64 and piece.start > 0:
+            if chunk > queries and piece.start > 0:
                 raise torch.OutOfMemoryError("the device is full")
             yield piece
 
-    monkeypatch.setattr(scoring, "stream_nll", scarce)
+    return scarce
+
+
+def test_out_of_memory_halves_the_chunk_and_changes_no_result(evaluator, monkeypatch):
+    _, undisturbed = run(evaluator, spec("streaming"))
+    monkeypatch.setattr(scoring, "stream_nll", on_a_device_for(64))
     _, row = run(evaluator, spec("streaming"))
     assert row["status"] == "ok", row["traceback"]
     assert row["chunk_size"] == 64
@@ -150,15 +155,7 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_result(evaluator, monkeyp
 
 def test_no_query_is_lost_where_a_smaller_chunk_straddles_what_is_done(evaluator, monkeypatch):
     _, undisturbed = run(evaluator, spec("streaming"))
-    right = scoring.stream_nll
-
-    def scarce(model, rotary, ids, visibility, chunk):
-        for piece in right(model, rotary, ids, visibility, chunk):
-            if chunk > 16 and piece.start > 0:
-                raise torch.OutOfMemoryError("the device is full")
-            yield piece
-
-    monkeypatch.setattr(scoring, "stream_nll", scarce)
+    monkeypatch.setattr(scoring, "stream_nll", on_a_device_for(16))
     _, row = run(evaluator, spec("streaming"), chunk_limit=40)  # 40 is no multiple of 16
     assert row["status"] == "ok", row["traceback"]
     assert (row["chunk_size"], row["n_tokens"]) == (16, undisturbed["n_tokens"])
