@@ -35,7 +35,7 @@ from benchmarks.turns import ratio, take_turns
 from benchmarks.work import cache_bytes, operations, weight_bytes
 from workers.chunksize import first_chunk
 from workers.loading import LoadedModel, load
-from workers.metering import timed_steps
+from workers.metering import free_memory_bytes, timed_steps
 from workers.quality import stream_nll, token_nll
 from workers.spec import EvalSpec
 from workers.steppers import WindowStepper
@@ -86,7 +86,7 @@ def nll(
     visibility = Visibility(n_sink, window_size)
     ids = random_ids(loaded, tokens + 1)
     loop = PlainLoop(loaded, ids, visibility, "ring")
-    chunk = first_chunk(loaded, visibility, tokens, _free_bytes(loaded.device))
+    chunk = first_chunk(loaded, visibility, tokens, free_memory_bytes(loaded.device))
 
     def parallel() -> None:
         for _ in stream_nll(loaded.model, loaded.rotary, ids, visibility, chunk):
@@ -239,10 +239,6 @@ def _machine(loaded: LoadedModel) -> Machine:
     return measured_machine(
         loaded.device, loaded.dtype, 8192 if loaded.device.type == "cuda" else 2048
     )
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
 def _mean_keys(visibility: Visibility, n_queries: int) -> float:

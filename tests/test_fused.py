@@ -105,6 +105,17 @@ def test_a_kernel_that_fails_its_trial_is_not_used_and_nothing_changes(kernel, m
     assert kernel_for(CPU, torch.float32, 16, 2) is None
 
 
+def test_a_trial_that_runs_out_of_memory_says_nothing_about_the_kernel(monkeypatch):
+    def full(_):
+        raise torch.OutOfMemoryError("the device is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fused, "flash_on_cpu", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            kernel_for(CPU, torch.float32, 64, 1)
+    assert kernel_for(CPU, torch.float32, 64, 1) is flash_on_cpu
+
+
 def test_no_kernel_in_a_number_format_without_a_tolerance():
     assert kernel_for(CPU, torch.float64, 64, 1) is None
 

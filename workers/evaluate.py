@@ -16,6 +16,7 @@ from workers.decode import decode_latency, visibility_of
 from workers.events import Assignment, Event, Finished, PartDone, Progress
 from workers.failure import failure_columns
 from workers.loading import LoadedModel, load, model_key
+from workers.metering import free_memory_bytes
 from workers.native import make_room
 from workers.provenance import device_columns, software_columns
 from workers.quality_run import QualityRun
@@ -105,10 +106,8 @@ class Evaluator:
         documents: list[TokenisedDocument],
         limit: int | None,
     ) -> int:
-        on_gpu = self.device.type == "cuda"
-        free_bytes = int(torch.cuda.mem_get_info(self.device)[0]) if on_gpu else None
         longest = max(len(document.ids) for document in documents)
-        chosen = first_chunk(loaded, visibility_of(spec), longest, free_bytes)
+        chosen = first_chunk(loaded, visibility_of(spec), longest, free_memory_bytes(self.device))
         return min(chosen, limit or chosen)
 
     def _identity(self, assignment: Assignment) -> dict[str, Any]:

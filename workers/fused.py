@@ -79,6 +79,8 @@ def kernel_for(
         return None
     try:
         return kernel if _passes(kernel, device, dtype, head_dim, groups) else None
+    except torch.OutOfMemoryError:  # says nothing about the kernel: the next one tries again
+        raise
     except (RuntimeError, ImportError, AttributeError, TypeError):  # not in this torch, or not here
         return None
 

@@ -58,6 +58,11 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Return what the device has left; None on a CPU, whose memory is not ours to fill."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
 def _timed_on_cpu(step: Step, n_steps: int) -> Timing:
     marks = [time.perf_counter()]
     for _ in range(n_steps):

@@ -20,6 +20,7 @@ from workers.attention import NAME, run, switch, using
 from workers.chunked import ChunkedPass
 from workers.errors import NumericalError, UnsupportedModelError
 from workers.loading import LoadedModel
+from workers.metering import free_memory_bytes
 from workers.native import check_native
 from workers.quality import stream_nll, token_nll
 from workers.ring import RingPass
@@ -121,9 +122,8 @@ def _in_float32(loaded: LoadedModel) -> Iterator[Any]:
 
 
 def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    free = free_memory_bytes(device)
+    return int(psutil.virtual_memory().available) if free is None else free
 
 
 def _first_layers(model: Any) -> Any:
