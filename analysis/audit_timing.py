@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.finding import Finding, name
-from analysis.pairing import PLACE_KEYS, TIMING_KEYS, with_keys
+from analysis.rows.pairing import PLACE_KEYS, TIMING_KEYS, with_keys
 
 COLD_FACTOR = 3.0
 """A time this much longer than that of rows with at least as much work is suspect."""

@@ -1,6 +1,6 @@
 """What can go wrong between a store and a figure, as named exceptions under the common root."""
 
-from workers.errors import SinkSweepError
+from workers.contract.errors import SinkSweepError
 
 
 class AnalysisError(SinkSweepError):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.captions import dataset_name
-from analysis.frames import is_missing
+from analysis.drawing.captions import dataset_name
+from analysis.rows.frames import is_missing
 
 SEVERITIES = ("error", "warning", "note")
 SHOWN = 6

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from workers.attention import LayerCall, run, using, weigh
-from workers.loading import LoadedModel
-from workers.rotary import Angles, Rotary, rotate
-from workers.visibility import Visibility
+from workers.attention.interface import LayerCall, run, using, weigh
+from workers.attention.rotary import Angles, Rotary, rotate
+from workers.attention.visibility import Visibility
+from workers.models.loading import LoadedModel
 
 
 class ConcatenatePass:

@@ -33,14 +33,14 @@ from benchmarks.opponents import (
 )
 from benchmarks.turns import ratio, take_turns
 from benchmarks.work import cache_bytes, operations, weight_bytes
-from workers.chunksize import first_chunk
-from workers.loading import LoadedModel, load
-from workers.metering import free_memory_bytes, timed_steps
-from workers.quality import stream_nll, token_nll
-from workers.spec import EvalSpec
-from workers.steppers import WindowStepper
-from workers.tokens import tokenised_documents
-from workers.visibility import Visibility
+from workers.attention.visibility import Visibility
+from workers.contract.spec import EvalSpec
+from workers.latency.steppers import WindowStepper
+from workers.latency.timing import free_memory_bytes, timed_steps
+from workers.models.loading import LoadedModel, load
+from workers.quality.chunks import first_chunk
+from workers.quality.nll import stream_nll, token_nll
+from workers.texts.tokens import tokenised_documents
 
 
 @click.group(help=__doc__)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from workers.metering import synchronise
-from workers.provenance import cpu_name
+from workers.device import cpu_name
+from workers.latency.timing import synchronise
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
-from workers.events import Assignment, Event, Finished
-from workers.record import spec_columns
-from workers.spec import EVAL_VERSION
+from workers.contract.events import Assignment, Event, Finished
+from workers.contract.rows import spec_columns
+from workers.contract.spec import EVAL_VERSION
 
 
 class NoopEvaluator:
-    """Has the interface of `workers.evaluate.Evaluator`; an evaluation takes `seconds`."""
+    """Has the interface of `workers.evaluator.Evaluator`; an evaluation takes `seconds`."""
 
     def __init__(
         self,

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from benchmarks.concatenate import ConcatenateStepper
 from benchmarks.plain_loop import Cache, PlainNeoX
-from workers.capture import recorded
-from workers.loading import LoadedModel, load
-from workers.metering import Step
-from workers.quality import state_before
-from workers.ring import RingPass
-from workers.spec import EvalSpec
-from workers.steppers import Recordable, RingStepper
-from workers.visibility import Visibility
+from workers.attention.ring import RingPass
+from workers.attention.visibility import Visibility
+from workers.contract.spec import EvalSpec
+from workers.latency.replay import recorded
+from workers.latency.steppers import Recordable, RingStepper
+from workers.latency.timing import Step
+from workers.models.loading import LoadedModel, load
+from workers.quality.nll import state_before
 
 
 def load_model(model: str, dtype: str | None = None) -> LoadedModel:

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store import Store
-from tests.sweep_process import Driver
-from tests.sweeps import ok_run_ids, run_ids, sweep_of
+from orchestrator.store.store import Store
+from tests.support.sweep_process import Driver
+from tests.support.sweeps import ok_run_ids, run_ids, sweep_of
 
 COUNT = 200
 SECONDS_EACH = 0.3

@@ -21,13 +21,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.cluster import connect
-from orchestrator.driver import LaunchOptions, run_sweep
-from orchestrator.grid import PlannedEvaluation, Resources, Sweep
-from orchestrator.progress import Snapshot
-from orchestrator.store import Store
-from orchestrator.submit import RayExecutor
-from workers.spec import EvalSpec, normalise
+from orchestrator.cluster.connection import connect
+from orchestrator.driver.loop import LaunchOptions, run_sweep
+from orchestrator.executors.ray_executor import RayExecutor
+from orchestrator.grid.load import PlannedEvaluation, Resources, Sweep
+from orchestrator.progress.display import Snapshot
+from orchestrator.store.store import Store
+from workers.contract.spec import EvalSpec, normalise
 
 NOOP = "benchmarks.noop:NoopEvaluator"
 

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.grid import PlannedEvaluation, Resources, Sweep
-from orchestrator.remaining import find_remaining
-from orchestrator.status import read_status
-from orchestrator.store import Store
-from workers.record import TRIALS, complete, spec_columns
-from workers.spec import EvalSpec, normalise
+from orchestrator.grid.load import PlannedEvaluation, Resources, Sweep
+from orchestrator.reports.status import read_status
+from orchestrator.store.remaining import find_remaining
+from orchestrator.store.store import Store
+from workers.contract.rows import TRIALS, complete, spec_columns
+from workers.contract.spec import EvalSpec, normalise
 
 BLOCKS = 64
 ROWS_PER_FILE = 32_000
@@ -120,7 +120,7 @@ def status(folder: Path, rows: int) -> int:
 
 def analysis(folder: Path, rows: int) -> int:
     """Read what the figures are drawn from."""
-    from analysis.frames import COLUMNS  # pandas takes a second to import
+    from analysis.rows.frames import COLUMNS  # pandas takes a second to import
 
     began = _now()
     table = Store(folder).results(list(COLUMNS))
@@ -130,7 +130,7 @@ def analysis(folder: Path, rows: int) -> int:
 
 def analysis_frame(folder: Path, rows: int) -> int:
     """The same, and pair every row with its baseline in a pandas frame."""
-    from analysis.frames import load
+    from analysis.rows.frames import load
 
     began = _now()
     frame = load(Store(folder))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from workers.metering import Step, timed_steps
+from workers.latency.timing import Step, timed_steps
 
 Times = dict[str, list[float]]
 """Per way, the median step of each round, in milliseconds."""

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from workers.loading import LoadedModel
+from workers.models.loading import LoadedModel
 
 
 def weight_bytes(loaded: LoadedModel) -> int:

@@ -8,15 +8,15 @@ from contextlib import closing
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.driver import LaunchOptions
-from orchestrator.grid import Sweep, build_grid, load_grid
-from orchestrator.launching import Where, launch_sweep
-from orchestrator.plan import Plan, make_plan
-from orchestrator.progress import Listener, Silent, Snapshot, progress_for
-from orchestrator.selection import Selection, select
-from orchestrator.status import Status, read_status
-from orchestrator.store import Store
-from orchestrator.summary import Summary
+from orchestrator.driver.loop import LaunchOptions
+from orchestrator.grid.load import Sweep, build_grid, load_grid
+from orchestrator.launch import Where, launch_sweep
+from orchestrator.progress.display import Listener, Silent, Snapshot, progress_for
+from orchestrator.progress.snapshot import Summary
+from orchestrator.reports.plan import Plan, make_plan
+from orchestrator.reports.status import Status, read_status
+from orchestrator.store.query import Selection, select
+from orchestrator.store.store import Store
 from orchestrator.watching import snapshot_of
 from orchestrator.watching import watch as _watch
 

@@ -9,14 +9,14 @@ import click
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.compact import compact
 from orchestrator.commands.doctor import doctor
-from orchestrator.commands.fetch import fetch
+from orchestrator.commands.drivers import watch
+from orchestrator.commands.files import fetch
 from orchestrator.commands.launch import launch
 from orchestrator.commands.options import SweepGroup
 from orchestrator.commands.plan import plan
 from orchestrator.commands.results import results
 from orchestrator.commands.status import status
 from orchestrator.commands.submit import submit
-from orchestrator.commands.watch import watch
 from orchestrator.errors import EXIT_FAILED
 from orchestrator.leaving import leave
 

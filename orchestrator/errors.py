@@ -7,7 +7,7 @@ All derive from `SinkSweepError`, so the command line turns each into one readab
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.errors import SinkSweepError
+from workers.contract.errors import SinkSweepError
 
 EXIT_OK = 0
 """Every evaluation of the grid is in the store as `ok`."""

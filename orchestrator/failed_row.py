@@ -4,9 +4,9 @@ import uuid
 from datetime import datetime, timezone
 from typing import Any
 
-from orchestrator.executor import Lost
-from workers.record import complete, spec_columns
-from workers.spec import EVAL_VERSION, EvalSpec
+from orchestrator.executors.base import Lost
+from workers.contract.rows import complete, spec_columns
+from workers.contract.spec import EVAL_VERSION, EvalSpec
 
 
 def failed_row(spec: EvalSpec, sweep: str, attempt: int, lost: Lost) -> dict[str, Any]:

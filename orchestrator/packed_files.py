@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.evaluator_slot import EvaluatorSlot
-from workers.events import Assignment
-from workers.shipping import local_paths, pack
+from orchestrator.executors.evaluator_slot import EvaluatorSlot
+from workers.contract.events import Assignment
+from workers.host.shipped_files import local_paths, pack
 
 
 class PackedFiles:

@@ -1,16 +1,16 @@
 """The revision of every model and text of a grid, looked up once per distinct one.
 
 A run id names content, not paths, so an expansion has to know what a folder holds or which
-commit a Hub name points to. `workers.fingerprint` knows how; here it is asked once, because
+commit a Hub name points to. `workers.revisions` knows how; here it is asked once, because
 hashing a large file or asking the Hub takes longer than building the evaluations.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from workers.errors import SinkSweepError
-from workers.fingerprint import resolve
-from workers.spec import DEFAULTS, EvalSpec
+from workers.contract.errors import SinkSweepError
+from workers.contract.spec import DEFAULTS, EvalSpec
+from workers.revisions import resolve
 
 _MODEL = ("model", "model_revision", "trust_remote_code")
 _DATASET = ("dataset", "dataset_revision")

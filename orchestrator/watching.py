@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from orchestrator.progress import Running, Snapshot, headline, render
-from orchestrator.status import living_drivers
-from orchestrator.store import Store
-from workers.events import Progress
+from orchestrator.progress.display import Running, Snapshot, headline, render
+from orchestrator.reports.status import living_drivers
+from orchestrator.store.store import Store
+from workers.contract.events import Progress
 
 LOOK_SECONDS = 1.0
 

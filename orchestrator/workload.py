@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from workers.spec import EvalSpec
+from workers.contract.spec import EvalSpec
 
 UNBOUNDED_TOKENS = 100_000
 """Length assumed for a document without `max_tokens`, for ordering alone."""

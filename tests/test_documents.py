@@ -11,7 +11,7 @@ from types import ModuleType
 import click
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
@@ -85,16 +85,16 @@ def test_every_command_is_documented() -> None:
 
 
 def test_the_figure_of_the_recipe_can_be_drawn() -> None:
-    from analysis import blocks, frames, selection
-    from analysis.style import Look
-    from tests.analysis_rows import quickstart, table
+    from analysis.drawing.style import Look
+    from analysis.rows import blocks, comparable, frames
+    from tests.support.analysis_rows import quickstart, table
 
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^ +```python\n(.*?)^ +```", text, re.MULTILINE | re.DOTALL)
     recipe = ModuleType("recipe")
     exec(textwrap.dedent(code), vars(recipe))  # what the recipe tells a reader to write
     rows = table(quickstart())
-    data = recipe.select(selection.choose(frames.tidy(rows)))
+    data = recipe.select(comparable.choose(frames.tidy(rows)))
     look = Look()
     with look.drawing():
         figure = recipe.draw(data, blocks.from_table(rows), look)

@@ -5,15 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from workers.batching import batches
-from workers.events import Assignment, PartDone, Progress
-from workers.loading import LoadedModel
-from workers.quality import Scored
-from workers.results import quality_columns, token_forwards
-from workers.scoring import Chunk, Scorer
-from workers.spec import EvalSpec
-from workers.statistics import perplexity
-from workers.tokenlog import TokenLog
-from workers.tokens import TokenisedDocument
+from workers.contract.events import Assignment, PartDone, Progress
+from workers.contract.spec import EvalSpec
+from workers.contract.statistics import perplexity
+from workers.models.loading import LoadedModel
+from workers.quality.nll import Scored
+from workers.quality.results import quality_columns, token_forwards
+from workers.quality.scoring import Chunk, Scorer
+from workers.quality.token_log import TokenLog
+from workers.texts.tokens import TokenisedDocument
 
 PROGRESS_SECONDS = 0.5
 

@@ -18,8 +18,8 @@ def audit(form: str, strict: bool, **options: Any) -> None:
     Finds rows that never evicted, cold starts, timings on shared devices, caches that were not
     full, baselines that are missing or strided, self-checks that are missing or failed.
     """
-    from analysis.audit import audit as examine
-    from analysis.selection import on_device
+    from analysis.outputs.audit import audit as examine
+    from analysis.rows.comparable import on_device
 
     store = open_store(options["uri"])
     frame = on_device(read_frame(store, options), options["device"])

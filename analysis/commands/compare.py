@@ -8,7 +8,7 @@ import click
 from analysis.commands.options import format_option, open_store
 
 if TYPE_CHECKING:
-    from analysis.comparing import Difference
+    from analysis.outputs.compare import Difference
 
 
 @click.command()
@@ -23,8 +23,9 @@ def compare(a: str, b: str | None, sweep_a: str | None, sweep_b: str | None, for
     Perplexity: paired difference of B to A with its 95 % interval. Speed: only where device,
     versions and timing settings agree.
     """
-    from analysis import blocks, comparing, frames
     from analysis.filtering import matching
+    from analysis.outputs import compare as comparing
+    from analysis.rows import blocks, frames
     from orchestrator.errors import UsageError
 
     if b is None and (sweep_a is None or sweep_b is None):
@@ -48,8 +49,8 @@ def compare(a: str, b: str | None, sweep_a: str | None, sweep_b: str | None, for
 
 
 def _line(one: "Difference") -> str:
-    from analysis import numbers
-    from analysis.bootstrap import Interval
+    from analysis.drawing import numbers
+    from analysis.rows.intervals import Interval
 
     cache = "" if one.budget is None else f" {one.budget:,}"
     parts = [f"{one.dataset} {one.method}{cache}:"]

@@ -9,8 +9,8 @@ import click
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.selection import Selection
-    from orchestrator.store import Store
+    from analysis.rows.comparable import Selection
+    from orchestrator.store.store import Store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ def format_option(choices: Sequence[str], what: str) -> Callable[[_Command], _Co
 
 def open_store(uri: str) -> "Store":
     """Open a store to read from."""
-    from orchestrator.store import Store
+    from orchestrator.store.store import Store
 
     return Store(uri)
 
@@ -79,8 +79,8 @@ def read_frame(
     store: "Store", options: dict[str, Any], *, everything: bool = False
 ) -> "pd.DataFrame":
     """Read the rows that `row_options` chose; name damaged files on stderr."""
-    from analysis import frames
     from analysis.filtering import matching
+    from analysis.rows import frames
 
     # A condition may name a column that nothing else needs.
     everything = everything or bool(options["conditions"])
@@ -93,10 +93,10 @@ def read_frame(
 
 def read_selection(store: "Store", options: dict[str, Any]) -> "Selection":
     """Read the rows and choose one comparable group of them."""
-    from analysis import selection
+    from analysis.rows import comparable
 
     frame = read_frame(store, options)
-    return selection.choose(
+    return comparable.choose(
         frame, device=options["device"], store=store.uri, stride=options["stride"]
     )
 

@@ -9,8 +9,8 @@ from analysis.commands.options import open_store, read_selection, row_options, w
 from analysis.names import FIGURES, IMAGE_FORMATS, LANGUAGES
 
 if TYPE_CHECKING:
-    from analysis.figures import Drawn
-    from analysis.style import Look
+    from analysis.drawing.style import Look
+    from analysis.figures.registry import Drawn
 
 
 @click.command()
@@ -69,7 +69,7 @@ def plot(
     A figure that lacks rows is named, with the command that makes them; the others are drawn.
     Exit code 1: nothing could be drawn, or a figure that was asked for could not.
     """
-    from analysis.figures import draw_all
+    from analysis.figures.registry import draw_all
 
     look = _look(options)
     store = open_store(options["uri"])
@@ -89,7 +89,7 @@ def plot(
 
 
 def _look(options: dict[str, Any]) -> "Look":
-    from analysis.style import Look, font_families, parse_colors, parse_figsize
+    from analysis.drawing.style import Look, font_families, parse_colors, parse_figsize
 
     font_families(options["lang"])  # says so before any row is read if there is no font
     return Look(
@@ -102,7 +102,7 @@ def _look(options: dict[str, Any]) -> "Look":
 
 
 def _warn_if_unpublished(model: str) -> None:
-    from analysis import published
+    from analysis.drawing import published
 
     if published.base_name(model) not in published.models():
         known = ", ".join(published.models())

@@ -17,12 +17,12 @@ from analysis.commands.options import open_store, read_frame, row_options
 )
 def report(out: Path | None, **options: Any) -> None:
     """Write figures, table, findings and provenance as one HTML file that needs no network."""
-    from analysis import report as page
-    from analysis import selection
+    from analysis.outputs import report as page
+    from analysis.rows import comparable
 
     store = open_store(options["uri"])
     frame = read_frame(store, options)
-    chosen = selection.choose(
+    chosen = comparable.choose(
         frame, device=options["device"], store=store.uri, stride=options["stride"]
     )
     path = out or (store.storage.local_root or Path("results")) / "report.html"

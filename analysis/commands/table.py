@@ -13,17 +13,19 @@ from analysis.names import TABLE_FORMATS
 @format_option(TABLE_FORMATS, "table is")
 def table(form: str, **options: Any) -> None:
     """Print perplexity, runtime, speedup and compression for each text and method."""
-    from analysis import blocks, captions, summary
-    from analysis import table as rendering
-    from analysis.style import Look
+    from analysis.drawing import captions
+    from analysis.drawing.style import Look
+    from analysis.figures import results_summary
+    from analysis.outputs import table as rendering
+    from analysis.rows import blocks
 
     store = open_store(options["uri"])
-    data = summary.select(read_selection(store, options))
-    lines = list(summary.lines(data, blocks.read(store, data.block_rows)))
+    data = results_summary.select(read_selection(store, options))
+    lines = list(results_summary.lines(data, blocks.read(store, data.block_rows)))
     click.echo(rendering.render(lines, form))
     if form == "text":
         look = Look()
         click.echo("\n" + " ".join(captions.setting(data.headline.selection, look)))
-        click.echo(" ".join(summary.notes(data, look)))
+        click.echo(" ".join(results_summary.notes(data, look)))
     for missing in data.missing:
         warn(missing)

@@ -25,9 +25,9 @@ def import_(folder: Path, uri: str) -> None:
     What a file does not say stays empty. Imported rows never stand in for a measurement and
     never pair with one; importing a folder again changes nothing.
     """
-    from analysis import seed_json
+    from analysis.outputs import original_format
 
-    rows, skipped = seed_json.read_folder(folder)
+    rows, skipped = original_format.read_folder(folder)
     store = open_store(uri)
     known = set(store.trials(["row_id"]).column("row_id").to_pylist())
     fresh = [row for row in rows if row["row_id"] not in known]
@@ -52,8 +52,8 @@ def import_(folder: Path, uri: str) -> None:
 )
 def export(folder: Path, forms: tuple[str, ...], **options: Any) -> None:
     """Write the results for other tools, with speedups and increases of the pairs."""
-    from analysis import exporting
-    from analysis.selection import on_device
+    from analysis.outputs import export as exporting
+    from analysis.rows.comparable import on_device
 
     store = open_store(options["uri"])
     frame = read_frame(store, options, everything=True)

@@ -1,7 +1,7 @@
 """The model card: what was trained on what, and what the shipped files measure.
 
-The numbers are kept in the card as JSON, too, so that `tests/test_demo_model.py` can read them and
-measure again.
+The numbers are kept in the card as JSON, too, so that `tests/workers/models/test_demo_model.py`
+can read them and measure again.
 """
 
 import json
@@ -13,8 +13,8 @@ import torch
 from benchmarks.demo_training.measuring import SLICES, Figures, all_figures
 from benchmarks.demo_training.recipe import Recipe
 from benchmarks.demo_training.training import Progress
-from workers.loading import load
-from workers.spec import EvalSpec
+from workers.contract.spec import EvalSpec
+from workers.models.loading import load
 
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
@@ -101,8 +101,8 @@ CPython 3.11.7, tests included, and the topics of its language reference (`pydoc
 names and sha256 are in `training_files.json`. Licence of the text: Python Software Foundation \
 License Version 2; some modules carry notices of their own.
 - Held out: every module and topic whose name has a sha256 that is 0 modulo 12 \
-(`workers/heldout.py`). Files that share 64 tokens in a row with a held-out document, of Python \
-3.10, 3.11, 3.12 or 3.13, were dropped from training.
+(`workers/texts/heldout.py`). Files that share 64 tokens in a row with a held-out document, of \
+Python 3.10, 3.11, 3.12 or 3.13, were dropped from training.
 - {tokens:.2f} M tokens in {minutes:.0f} minutes on one thread of a shared CPU; {batch} sequences \
 of {context} tokens per step, seed {seed}; running mean of the loss at the end {loss:.3f} nats per \
 token.

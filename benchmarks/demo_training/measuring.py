@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from workers.corpora import read_documents
-from workers.evaluate import Evaluator
-from workers.events import Assignment, Finished
-from workers.loading import load
-from workers.sinks import sink_strength
-from workers.spec import EvalSpec
-from workers.tokens import tokenised_documents
+from workers.contract.events import Assignment, Finished
+from workers.contract.spec import EvalSpec
+from workers.evaluator import Evaluator
+from workers.models.loading import load
+from workers.models.sinks import sink_strength
+from workers.texts.corpora import read_documents
+from workers.texts.tokens import tokenised_documents
 
 BUDGET = 128
 N_SINK = 4

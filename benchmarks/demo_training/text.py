@@ -1,10 +1,10 @@
 """The training text: what CPython carries, less everything that overlaps a held-out document.
 
-The hash rule of ``workers.heldout`` decides by name. Names are not enough: copied tests, tables and
-licence texts put long passages of a held-out document into files of other names. Every training
-file that shares a span of ``SHARED_SPAN`` token ids with a held-out document is therefore dropped,
-across both corpora and, on request, across the held-out modules of other Python versions, in which
-a module may have moved to another path.
+The hash rule of ``workers.texts.heldout`` decides by name. Names are not enough: copied tests,
+tables and licence texts put long passages of a held-out document into files of other names. Every
+training file that shares a span of ``SHARED_SPAN`` token ids with a held-out document is therefore
+dropped, across both corpora and, on request, across the held-out modules of other Python versions,
+in which a module may have moved to another path.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from workers.heldout import is_test, pydoc_topics, stdlib_modules
+from workers.texts.heldout import is_test, pydoc_topics, stdlib_modules
 
 SHARED_SPAN = 64
 """Two texts overlap if they share this many token ids in a row."""

@@ -13,9 +13,9 @@ def cancel(store_uri: str, name: str | None) -> None:
 
     They commit what is finished and end with exit code 130; the same launch continues later.
     """
-    from orchestrator.presence import request_cancel  # pyarrow: not for --help
-    from orchestrator.status import living_drivers
-    from orchestrator.store import Store
+    from orchestrator.reports.status import living_drivers
+    from orchestrator.store.heartbeats import request_cancel  # pyarrow: not for --help
+    from orchestrator.store.store import Store
 
     store = Store(store_uri)
     drivers = [state for state in living_drivers(store) if name in (None, state.get("sweep"))]

@@ -13,8 +13,8 @@ def compact(store_uri: str) -> None:
     Files of running drivers and damaged files are left alone. Drivers merge their own files while
     they run, so this is for stores that many launches have written to.
     """
-    from orchestrator.compaction import compact as merge  # pyarrow: not for --help
-    from orchestrator.store import Store
+    from orchestrator.store.compaction import compact as merge  # pyarrow: not for --help
+    from orchestrator.store.store import Store
 
     done = merge(Store(store_uri))
     click.echo(f"{store_uri}: {done.files_before} files are now {done.files_after}")

@@ -33,7 +33,9 @@ def doctor(model: str | None, dataset: str, as_json: bool, **options: Any) -> No
     if model is not None:
         _sinks(model, dataset, as_json)
         return
-    from orchestrator.doctor import examine  # lazily, as everything that --help does not need
+    from orchestrator.reports.doctor import (
+        examine,  # lazily, as everything that --help does not need
+    )
 
     store_uri, hub = options.pop("store_uri"), not options.pop("no_hub")
     found = []
@@ -49,7 +51,7 @@ def doctor(model: str | None, dataset: str, as_json: bool, **options: Any) -> No
 
 
 def _sinks(model: str, dataset: str, as_json: bool) -> None:
-    from orchestrator.sink_report import describe, measure  # torch
+    from orchestrator.reports.sink_report import describe, measure  # torch
 
     report = measure(model, dataset)
     if as_json:

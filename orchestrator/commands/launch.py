@@ -17,8 +17,8 @@ from orchestrator.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.progress import Listener
-    from orchestrator.summary import Summary
+    from orchestrator.progress.display import Listener
+    from orchestrator.progress.snapshot import Summary
 
 FAILURES_SHOWN = 20
 """Failures that the summary names; `sweep status` has them all."""
@@ -41,9 +41,9 @@ def launch(store_uri: str, as_json: bool, **options: Any) -> None:
     """
     grid = read_grid(options)
 
-    from orchestrator.driver import LaunchOptions  # pyarrow: after a wrong grid has been told
-    from orchestrator.launching import Where, launch_sweep
-    from orchestrator.store import Store
+    from orchestrator.driver.loop import LaunchOptions  # pyarrow: after a wrong grid has been told
+    from orchestrator.launch import Where, launch_sweep
+    from orchestrator.store.store import Store
 
     where = Where(**{name: options.pop(name) for name in ("local", "address", "inline")})
     store = Store(store_uri)
@@ -63,8 +63,8 @@ def launch(store_uri: str, as_json: bool, **options: Any) -> None:
 @contextmanager
 def _listener(notify_url: str | None) -> Iterator["Listener"]:
     """Yield the display, posting to a URL if there is one, and put both away at the end."""
-    from orchestrator.notify import Notifier
-    from orchestrator.progress import progress_for
+    from orchestrator.progress.display import progress_for
+    from orchestrator.progress.notify import Notifier
 
     with ExitStack() as stack:
         if notify_url is None:
@@ -77,7 +77,7 @@ def _listener(notify_url: str | None) -> Iterator["Listener"]:
 
 def describe(summary: "Summary", store_uri: str) -> str:
     """Return the end of a launch as lines of text."""
-    from orchestrator.progress import duration
+    from orchestrator.progress.display import duration
 
     counts = {
         "done before": summary.done_before,

@@ -16,10 +16,10 @@ from orchestrator.errors import (
     GridError,
     OrchestratorError,
 )
-from workers.errors import SinkSweepError, SpecError
+from workers.contract.errors import SinkSweepError, SpecError
 
 if TYPE_CHECKING:
-    from orchestrator.grid import Sweep
+    from orchestrator.grid.load import Sweep
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -74,7 +74,7 @@ def grid_options(command: _Command) -> _Command:
 
 def read_grid(options: dict[str, Any]) -> "Sweep":
     """Take the values of `grid_options` out of a command's options and expand the grid."""
-    from orchestrator.grid import load_grid  # pydantic and hashing: not for --help
+    from orchestrator.grid.load import load_grid  # pydantic and hashing: not for --help
 
     overrides, confirmed = options.pop("overrides"), options.pop("yes")
     return load_grid(options.pop("grid"), overrides=overrides, confirm_large=confirmed)

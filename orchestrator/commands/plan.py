@@ -13,8 +13,8 @@ from orchestrator.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.grid import Sweep
-    from orchestrator.plan import Estimate, Plan
+    from orchestrator.grid.load import Sweep
+    from orchestrator.reports.plan import Estimate, Plan
 
 
 @click.command()
@@ -39,8 +39,8 @@ def plan(
     """
     grid = read_grid(options)
 
-    from orchestrator.plan import make_plan  # pyarrow: after a wrong grid has been told
-    from orchestrator.store import Store
+    from orchestrator.reports.plan import make_plan  # pyarrow: after a wrong grid has been told
+    from orchestrator.store.store import Store
 
     made = make_plan(grid, Store(store_uri), accelerators=_accelerators(address, grid))
     if as_json:
@@ -54,8 +54,8 @@ def _accelerators(address: str | None, grid: "Sweep") -> list[str]:
     """Return the kinds of GPU of a cluster; raises if no evaluation could run there."""
     if address is None:
         return []
-    from orchestrator.cluster import connect  # ray: only where a cluster is asked for
-    from orchestrator.placement import requests
+    from orchestrator.cluster.connection import connect  # ray: only where a cluster is asked for
+    from orchestrator.cluster.placement import requests
 
     with connect(address=address) as cluster:
         alive, possible = cluster.nodes(), cluster.node_types()
@@ -65,7 +65,7 @@ def _accelerators(address: str | None, grid: "Sweep") -> list[str]:
 
 def describe(made: "Plan", store_uri: str, price: float | None) -> str:
     """Return a plan as lines of text."""
-    from orchestrator.tables import text_table
+    from orchestrator.reports.tables import text_table
 
     estimate = made.estimate
     lines = [
@@ -87,7 +87,7 @@ def describe(made: "Plan", store_uri: str, price: float | None) -> str:
 
 
 def _estimate_cells(estimate: "Estimate") -> tuple[int, str, str]:
-    from orchestrator.progress import duration
+    from orchestrator.progress.display import duration
 
     work = f"{estimate.token_forwards:,}"
     if estimate.work_unknown:

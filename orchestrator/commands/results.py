@@ -38,8 +38,8 @@ def results(store_uri: str, form: str, **options: Any) -> None:
 
     Example: sweep results --where dataset=pg19 --where method=streaming --sort perplexity
     """
-    from orchestrator.selection import Selection, select  # pyarrow: not for --help
-    from orchestrator.store import Store
+    from orchestrator.store.query import Selection, select  # pyarrow: not for --help
+    from orchestrator.store.store import Store
 
     columns = options.pop("columns")
     chosen = tuple(columns.split(",")) if columns else _default_columns(form, options["attempts"])
@@ -54,7 +54,7 @@ def results(store_uri: str, form: str, **options: Any) -> None:
 
 def render(table: "pa.Table", form: str) -> str:
     """Return rows in one of the formats."""
-    from orchestrator import tables
+    from orchestrator.reports import tables
 
     if form == "json":
         plain = [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
@@ -69,7 +69,7 @@ def render(table: "pa.Table", form: str) -> str:
 
 
 def _default_columns(form: str, attempts: bool) -> tuple[str, ...]:
-    from orchestrator.selection import ATTEMPT_COLUMNS, DEFAULT_COLUMNS
+    from orchestrator.store.query import ATTEMPT_COLUMNS, DEFAULT_COLUMNS
 
     if form in ("csv", "json"):
         return ()

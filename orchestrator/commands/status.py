@@ -7,7 +7,7 @@ import click
 from orchestrator.commands.options import echo_json, json_option, store_option
 
 if TYPE_CHECKING:
-    from orchestrator.status import Status
+    from orchestrator.reports.status import Status
 
 CAUSES_SHOWN = 20
 
@@ -24,9 +24,9 @@ def status(store_uri: str, grid: str | None, overrides: tuple[str, ...], as_json
 
     Failures are evaluations without an ok row, grouped by cause.
     """
-    from orchestrator.grid import load_grid  # pydantic and pyarrow: not for --help
-    from orchestrator.status import read_status
-    from orchestrator.store import Store
+    from orchestrator.grid.load import load_grid  # pydantic and pyarrow: not for --help
+    from orchestrator.reports.status import read_status
+    from orchestrator.store.store import Store
 
     sweep = None if grid is None else load_grid(grid, overrides=overrides, confirm_large=True)
     found = read_status(Store(store_uri), sweep)
@@ -44,7 +44,7 @@ def describe(found: "Status", store_uri: str) -> str:
 
 
 def _drivers(found: "Status") -> list[str]:
-    from orchestrator.progress import headline
+    from orchestrator.progress.display import headline
     from orchestrator.watching import snapshot_of
 
     if not found.drivers:
@@ -57,7 +57,7 @@ def _drivers(found: "Status") -> list[str]:
 
 
 def _sweeps(found: "Status", store_uri: str) -> list[str]:
-    from orchestrator.tables import text_table
+    from orchestrator.reports.tables import text_table
 
     if not found.sweeps:
         return [f"{store_uri}: no evaluations yet"]
@@ -66,7 +66,7 @@ def _sweeps(found: "Status", store_uri: str) -> list[str]:
 
 
 def _entries(found: "Status") -> list[str]:
-    from orchestrator.tables import text_table
+    from orchestrator.reports.tables import text_table
 
     if not found.entries:
         return []

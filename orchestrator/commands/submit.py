@@ -48,7 +48,7 @@ def submit(store_uri: str, address: str, python: str, as_json: bool, **options: 
     source, overrides = options["grid"], options["overrides"]
     sweep = read_grid(options)
 
-    from orchestrator.jobs import submit as send  # ray
+    from orchestrator.cluster.jobs import submit as send  # ray
 
     arguments = [part for name, value in options.items() for part in _argument(name, value)]
     job = send(source, overrides, store_uri, arguments, python=python, address=address)

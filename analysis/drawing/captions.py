@@ -1,0 +1,80 @@
+"""Sentences that several captions share; each is generated from the rows that were drawn."""
+
+import pandas as pd
+
+from analysis.drawing.style import Look
+from analysis.rows.comparable import Selection
+from analysis.rows.frames import is_missing
+from analysis.rows.pairing import NOT_FULL
+from workers.contract.spec import FILE_PREFIX, is_local_model, split_file_dataset
+
+
+def setting(selection: Selection, look: Look) -> list[str]:
+    """Say which model, number format and device the figure shows."""
+    shared = selection.setting
+    parts = [
+        look.text(
+            "setting",
+            model=model_name(str(shared["model"])),
+            dtype=shared["dtype"] or look.text("unknown"),
+            device=device_name(selection, look),
+        )
+    ]
+    if shared["source"] == "imported":
+        parts.append(look.text("imported_note"))
+    elif shared["device_name"] and not shared["cuda_version"] and shared["num_threads"]:
+        parts.append(look.text("cpu_note", threads=int(shared["num_threads"])))
+    return parts
+
+
+def device_name(selection: Selection, look: Look) -> str:
+    """Return the device's name, or say that there are several or that none was recorded."""
+    if selection.setting["device_name"]:
+        return str(selection.setting["device_name"])
+    several = selection.rows["device_name"].nunique() > 1
+    return look.text("several_devices" if several else "unknown_device")
+
+
+def left_out(selection: Selection, look: Look) -> list[str]:
+    """Say how many results the figure does not show, and why."""
+    return [look.text(reason, count=count) for reason, count in selection.left_out]
+
+
+def runtime(selection: Selection, look: Look) -> list[str]:
+    """Say what the runtime is a time of."""
+    shared = selection.setting
+    if is_missing(shared["decode_tokens"]):
+        return [look.text("runtime_imported")]
+    repeats, tokens = int(shared["repeats"]), int(shared["decode_tokens"])
+    return [look.text("runtime_note", repeats=repeats, tokens=tokens)]
+
+
+def flags(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
+    """Say which of the drawn rows are hollow and why; `points` names each row."""
+    streaming = rows["method"].eq("streaming")
+    never = streaming & rows["evicted_tokens"].eq(0)
+    beyond = streaming & rows["beyond_training_length"].astype(object).eq(True)
+    parts = []
+    if never.any():
+        parts.append(look.text("never_evicted", points=_names(points[never])))
+    if beyond.any():
+        trained = int(rows.loc[beyond, "trained_positions"].max())
+        parts.append(look.text("beyond", points=_names(points[beyond]), trained=f"{trained:,}"))
+    not_full = int(rows["speed_note"].eq(NOT_FULL).sum())
+    return parts + ([look.text("not_full", count=not_full)] if not_full else [])
+
+
+def dataset_name(dataset: str) -> str:
+    """Return a text's name without its folder."""
+    if not dataset.startswith(FILE_PREFIX):
+        return dataset
+    return split_file_dataset(dataset)[0].rstrip("/").rpartition("/")[2]
+
+
+def model_name(model: str) -> str:
+    """Return a model's name without its folder."""
+    return model.rstrip("/").rpartition("/")[2] if is_local_model(model) else model
+
+
+def _names(points: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(map(str, points)))

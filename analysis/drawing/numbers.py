@@ -1,0 +1,52 @@
+"""How a number is written in a figure or a table: few digits, never a made-up zero."""
+
+from collections.abc import Callable
+
+from analysis.rows.frames import is_missing
+from analysis.rows.intervals import Interval
+
+Write = Callable[[float], str]
+"""How one kind of number is written."""
+
+MISSING = "–"  # noqa: RUF001
+
+
+def perplexity(value: float) -> str:
+    """Write a perplexity with two decimals, or as a whole number from a thousand on."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+
+
+def milliseconds(value: float) -> str:
+    """Write a time with about three significant digits."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def times(value: float) -> str:
+    """Write a ratio with the times sign."""
+    return f"{value:.1f}×" if value >= 100 else f"{value:.2f}×"  # noqa: RUF001
+
+
+def percent(fraction: float, *, signed: bool = False) -> str:
+    """Write a fraction in percent, large ones as a factor's worth of percent."""
+    value = 100 * fraction
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:{'+' if signed else ''},.{digits}f} %"
+
+
+def share(fraction: float) -> str:
+    """Write a compression ratio: `69.8 %`."""
+    return f"{100 * fraction:.1f} %"
+
+
+def increase(interval: Interval) -> str:
+    """Write a relative difference with its interval: `+0.93 % [+0.41, +1.48]`."""
+    bounds = (interval.low, interval.high)
+    low, high = (percent(bound, signed=True).removesuffix(" %") for bound in bounds)
+    return f"{percent(interval.value, signed=True)} [{low}, {high}]"
+
+
+def whole(value: float | None) -> str:
+    """Write a count, or a dash."""
+    return MISSING if value is None or is_missing(value) else f"{int(value):,}"

@@ -1,0 +1,118 @@
+"""`ablation_window_size` and `ablation_n_sink`: one setting varied, everything else held still.
+
+Above, perplexity with its interval and, as bars on a second axis, the compression ratio; below,
+the runtime, from 0, so that noise between repeats cannot look like an effect.
+"""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pandas as pd
+
+from analysis.drawing import captions
+from analysis.errors import MissingRowsError
+from analysis.rows.comparable import QUICKSTART, Selection
+from analysis.rows.missing import command, entry
+
+WINDOWS = (128, 256, 512, 1024)
+SINKS = (0, 1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The rows of one ablation, in the order of the varied setting, and what was held fixed."""
+
+    selection: Selection
+    varied: str
+    """`window_size` or `n_sink`."""
+    fixed: str
+    """`n_sink`, `window_size` or `budget`."""
+    fixed_value: int
+    dataset: str
+    rows: pd.DataFrame
+    other_datasets: tuple[str, ...]
+    missing: tuple[MissingRowsError, ...] = ()
+
+    @property
+    def best(self) -> "pd.Series[Any] | None":
+        """The row of the lowest perplexity, hollow ones only if there is no other."""
+        measured = self.rows[self.rows["perplexity"].notna()]
+        candidates = measured[~measured["hollow"]]
+        candidates = measured if candidates.empty else candidates
+        if candidates.empty:
+            return None
+        return candidates.iloc[int(candidates["perplexity"].to_numpy().argmin())]
+
+    @property
+    def block_rows(self) -> list[str]:
+        """The rows whose blocks the paired intervals need."""
+        return [str(row_id) for row_id in self.rows["row_id"]]
+
+
+def select_window_size(selection: Selection) -> Ablation:
+    """Pick the text and the number of sinks with the most window sizes."""
+    return _select(selection, "window_size", ("n_sink",))
+
+
+def select_n_sink(selection: Selection) -> Ablation:
+    """Pick the text and the window (or the whole budget) with the most numbers of sinks."""
+    return _select(selection, "n_sink", ("window_size", "budget"))
+
+
+def _select(selection: Selection, varied: str, fixed: tuple[str, ...]) -> Ablation:
+    rows = selection.rows
+    rows = rows[rows["method"].eq("streaming")]
+    counts = [
+        (len(part[varied].unique()), _weight(part), dataset, name, value)
+        for name in fixed
+        for (dataset, value), part in _groups(rows, name)
+    ]
+    counts.sort(key=lambda item: (item[0], item[1]))
+    if not counts or counts[-1][0] < 2:
+        raise _nothing(selection, rows, varied)
+    _, _, dataset, name, value = counts[-1]
+    chosen = rows[rows["dataset"].eq(dataset) & rows[name].eq(value)]
+    others = {item[2] for item in counts if item[0] > 1} - {dataset}
+    return Ablation(
+        selection=selection,
+        varied=varied,
+        fixed=name,
+        fixed_value=value,
+        dataset=dataset,
+        rows=_one_each(chosen, varied),
+        other_datasets=tuple(sorted(others)),
+    )
+
+
+def _groups(rows: pd.DataFrame, fixed: str) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
+    for key, part in rows.groupby(["dataset", fixed]):
+        dataset, value = cast("tuple[str, float]", key)
+        yield (dataset, int(value)), part
+
+
+def _weight(rows: pd.DataFrame) -> tuple[int, int]:
+    """Among equally long ablations: the most baselines, then the most tokens."""
+    return int(rows["quality_partner"].notna().sum()), int(rows["n_tokens"].fillna(0).sum())
+
+
+def _one_each(rows: pd.DataFrame, varied: str) -> pd.DataFrame:
+    """Return one row per value; quality and latency measured apart are put together."""
+    order = rows.sort_values([varied, "finished_at"], kind="stable", na_position="first")
+    return order.groupby(varied, as_index=False).last()
+
+
+def _nothing(selection: Selection, rows: pd.DataFrame, varied: str) -> MissingRowsError:
+    values = {"window_size": WINDOWS, "n_sink": SINKS}[varied]
+    what = f"fewer than two values of {varied} with everything else equal"
+    if rows.empty:
+        return MissingRowsError(what, f"{QUICKSTART} {selection.store}")
+    like: dict[Hashable, Any] = rows.sort_values("n_tokens").to_dict("records")[-1]
+    kept = {name: like[name] for name in ("n_sink", "window_size") if name != varied}
+    wanted = entry(like, method="streaming", **kept, **{varied: list(values)})
+    return MissingRowsError(what, command(selection, [wanted]))
+
+
+def other_texts(data: Ablation) -> str:
+    """Name the texts with the same ablation that this figure does not show."""
+    return ", ".join(captions.dataset_name(name) for name in data.other_datasets)

@@ -1,0 +1,144 @@
+"""`perplexity_over_position`: how each method fares along the text, from the stored blocks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.drawing import captions
+from analysis.drawing.axes import log_ticks
+from analysis.drawing.sheet import legend, note, sheet
+from analysis.drawing.style import Look
+from analysis.errors import MissingRowsError
+from analysis.rows import headline
+from analysis.rows.blocks import Blocks, RowBlocks
+from analysis.rows.comparable import QUICKSTART, Selection
+from analysis.rows.intervals import Reals
+
+SIZE = (10.0, 5.4)
+MAX_POINTS = 48
+WIDTHS = (4.0, 2.2, 1.2, 1.6)
+SIZES = (9.0, 6.0, 3.5, 5.0)
+"""Of the lines and markers of `LOOKS`, in that order."""
+LOOKS = {
+    "recompute": ("baseline", "--", "s"),
+    "streaming": ("streaming", "-", "o"),
+    "window": ("accent", "-.", "D"),
+    "dense": ("neutral", ":", "^"),
+}
+"""Colour, line and marker of each method."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """One row per method on one text, all at the budget of the streaming row."""
+
+    selection: Selection
+    dataset: str
+    rows: pd.DataFrame
+    """With a column `kind`: a key of `LOOKS`."""
+    budget: int
+    missing: tuple[MissingRowsError, ...] = ()
+
+    @property
+    def block_rows(self) -> list[str]:
+        """The rows whose blocks are drawn."""
+        return [str(row_id) for row_id in self.rows["row_id"]]
+
+
+def select(selection: Selection) -> Position:
+    """Pick the text with the most methods at the headline configuration, the longest one."""
+    chosen = headline.choose(selection)
+    rows = selection.rows
+    rows = rows[rows["perplexity"].notna() & rows["block_size"].notna()]
+    budget = chosen.n_sink + chosen.window_size
+    sinkless = rows["method"].eq("streaming") & rows["n_sink"].eq(0)
+    rows = rows.assign(kind=rows["method"].mask(sinkless, "window"))
+    ours = rows["n_sink"].eq(chosen.n_sink) & rows["window_size"].eq(chosen.window_size)
+    windows = rows["kind"].eq("window") & rows["window_size"].isin([chosen.window_size, budget])
+    baseline = rows["kind"].eq("recompute") & rows["budget"].eq(budget)
+    baseline &= rows["recompute_stride"].eq(selection.baseline_stride)
+    kept = rows[(rows["method"].eq("streaming") & ours) | windows | baseline | _dense(rows)]
+    kept = kept.sort_values("budget").drop_duplicates(["dataset", "kind"])
+    if kept.empty:
+        place = f"{QUICKSTART} {selection.store}"
+        raise MissingRowsError("no perplexity was measured with its block sums", place)
+    size = kept.groupby("dataset").agg(kinds=("kind", "nunique"), tokens=("n_tokens", "max"))
+    dataset = str(size.sort_values(["kinds", "tokens"]).index[-1])
+    drawn = kept[kept["dataset"].eq(dataset)]
+    order = drawn["kind"].map({kind: number for number, kind in enumerate(LOOKS)})
+    return Position(selection, dataset, drawn.loc[order.sort_values().index], budget)
+
+
+def draw(data: Position, blocks: Blocks, look: Look) -> Figure:
+    """Draw perplexity over position in log scale, and where eviction begins."""
+    title = look.text("position_title", dataset=captions.dataset_name(data.dataset))
+    page = sheet(look, title=title, caption=_caption(data, look), size=SIZE)
+    (axes,) = page.axes
+    for row in data.rows.to_dict("records"):
+        if (found := blocks.get(row["row_id"])) is not None:
+            _line(axes, found, str(row["kind"]), look)
+    if not axes.get_lines():
+        note(axes, look.text("no_blocks"))
+        return page.figure
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis)
+    axes.set_xlabel(look.text("position"))
+    axes.set_ylabel(look.text("perplexity_log"))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlim(left=0)
+    _events(axes, data, look)
+    legend(page)
+    return page.figure
+
+
+def over_position(found: RowBlocks, *, points: int = MAX_POINTS) -> tuple[Reals, Reals]:
+    """Return (mean position, perplexity) of at most this many stretches of equal length.
+
+    Documents are put on top of each other: a stretch holds the same positions of all of them.
+    """
+    length = int(found.index.max()) + 1
+    merged = -(-length // points)
+    stretch = (found.index // merged).astype(int)
+    nll = np.bincount(stretch, found.nll)
+    tokens = np.bincount(stretch, found.tokens)
+    middle = np.bincount(stretch, (found.index * found.size + found.tokens / 2) * found.tokens)
+    return middle / tokens, np.exp(nll / tokens)
+
+
+def _dense(rows: pd.DataFrame) -> "pd.Series[bool]":
+    return rows["kind"].eq("dense")
+
+
+def _line(axes: Axes, found: RowBlocks, kind: str, look: Look) -> None:
+    color, style, marker = LOOKS[kind]
+    position, perplexity = over_position(found)
+    (line,) = axes.plot(position, perplexity, color=look.colors[color], label=look.text(kind))
+    # Where methods agree their curves coincide: later ones are thinner, so none is hidden.
+    depth = list(LOOKS).index(kind)
+    line.set(linestyle=style, linewidth=WIDTHS[depth], marker=marker, markersize=SIZES[depth])
+
+
+def _events(axes: Axes, data: Position, look: Look) -> None:
+    """Mark where the streaming methods first evict, and where the trained positions end."""
+    end = axes.get_xlim()[1]
+    marks = [(float(data.budget + 1), "-", look.text("eviction", position=f"{data.budget + 1:,}"))]
+    trained = data.rows["trained_positions"].max()
+    if trained == trained and trained < end:  # not NaN
+        marks.append((float(trained), ":", look.text("trained", position=f"{int(trained):,}")))
+    for position, style, label in marks:
+        if position < end:
+            axes.axvline(position, color="#2B2F33", linewidth=1.1, linestyle=style, label=label)
+
+
+def _caption(data: Position, look: Look) -> list[str]:
+    documents = int(data.rows["n_documents"].fillna(1).max())
+    key = "position_note" if documents == 1 else "position_note_many"
+    return [
+        *captions.setting(data.selection, look),
+        look.text("position_budget", budget=f"{data.budget:,}"),
+        look.text(key, documents=documents),
+        *captions.left_out(data.selection, look),
+    ]

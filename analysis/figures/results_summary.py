@@ -1,0 +1,176 @@
+"""`results_summary`: the numbers themselves, for each text and method.
+
+The same lines are what `analysis table` prints.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.drawing import captions, numbers
+from analysis.drawing.sheet import sheet
+from analysis.drawing.style import Look
+from analysis.errors import MissingRowsError
+from analysis.rows import headline
+from analysis.rows.blocks import Blocks, difference
+from analysis.rows.comparable import Selection
+from analysis.rows.frames import is_missing
+from analysis.rows.headline import Headline
+
+COLUMNS = (
+    "dataset",
+    "method",
+    "cache",
+    "perplexity",
+    "runtime",
+    "speedup",
+    "compression",
+    "increase",
+    "tokens",
+)
+TEXTS = ("dataset", "method")
+WIDTH = 13.0
+ROW_INCHES = 0.31
+ORDER = {"recompute": 0, "streaming": 1, "window": 2, "dense": 3}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The rows that belong to one streaming configuration: it, its baselines, dense."""
+
+    headline: Headline
+    rows: pd.DataFrame
+
+    @property
+    def missing(self) -> tuple[MissingRowsError, ...]:
+        """The rows that would complete the table."""
+        return self.headline.missing
+
+    @property
+    def block_rows(self) -> list[str]:
+        """The rows whose blocks the paired intervals need."""
+        known = pd.concat([self.rows["row_id"], self.rows["quality_partner"]]).dropna()
+        return [str(row_id) for row_id in known]
+
+
+def select(selection: Selection) -> Summary:
+    """Pick the headline configuration and what it is read against."""
+    chosen = headline.choose(selection)
+    rows, budget = selection.rows, chosen.n_sink + chosen.window_size
+    sinkless = rows["method"].eq("streaming") & rows["n_sink"].eq(0)
+    ours = rows["n_sink"].eq(chosen.n_sink) & rows["window_size"].eq(chosen.window_size)
+    baseline = rows["method"].eq("recompute") & rows["budget"].eq(budget)
+    baseline &= rows["recompute_stride"].eq(selection.baseline_stride)
+    windows = sinkless & rows["window_size"].isin([chosen.window_size, budget])
+    wanted = baseline | (rows["method"].eq("streaming") & ours) | windows
+    kept = rows[wanted | rows["method"].eq("dense")]
+    kind = kept["method"].mask(sinkless[kept.index], "window").map(ORDER)
+    return Summary(chosen, kept.assign(order=kind).sort_values(["dataset", "order", "budget"]))
+
+
+def lines(data: Summary, blocks: Blocks) -> Iterator[dict[str, str]]:
+    """Yield the table's lines, every value written out, a dash for what is not known."""
+    for row in data.rows.to_dict("records"):
+        yield _line({str(name): value for name, value in row.items()}, blocks)
+
+
+def draw(data: Summary, blocks: Blocks, look: Look) -> Figure:
+    """Draw the table, with the setting in a box above it."""
+    cells = [[line[name] for name in COLUMNS] for line in lines(data, blocks)]
+    size = (WIDTH, 1.55 + ROW_INCHES * (len(cells) + 1))
+    title = look.text("summary_title")
+    caption = [*captions.setting(data.headline.selection, look), *notes(data, look)]
+    page = sheet(look, title=title, caption=caption, size=size, with_legend=False)
+    (axes,) = page.axes
+    axes.set_axis_off()
+    axes.set_title(_box(data, look), fontsize=10, fontweight="normal", pad=8, loc="left").set_bbox(
+        {"boxstyle": "round,pad=0.45", "facecolor": "#F3F5F7", "edgecolor": "#B0B7BD"}
+    )
+    _table(axes, cells, look)
+    return page.figure
+
+
+def _line(row: Mapping[str, Any], blocks: Blocks) -> dict[str, str]:
+    interval = difference(blocks, row["row_id"], row["quality_partner"])
+    written = numbers.increase(interval) if interval else _percent(row["perplexity_increase"])
+    return {
+        "dataset": captions.dataset_name(str(row["dataset"])),
+        "method": str(row["method_label"]) + ("*" if row["hollow"] else ""),
+        "cache": _cache(row),
+        "perplexity": _with_range(row, "perplexity", numbers.perplexity),
+        "runtime": _written(row["runtime_ms"], numbers.milliseconds),
+        "speedup": _written(row["speedup"], numbers.times),
+        "compression": _written(row["compression_ratio"], numbers.share),
+        "increase": written,
+        "tokens": numbers.whole(row["n_tokens"]),
+    }
+
+
+def _cache(row: Mapping[str, Any]) -> str:
+    if row["method"] == "streaming" and not is_missing(row["window_size"]):
+        return f"{int(row['n_sink'])} + {int(row['window_size']):,}"
+    return numbers.whole(row["budget"])
+
+
+def _with_range(row: Mapping[str, Any], name: str, write: numbers.Write) -> str:
+    value, low, high = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if is_missing(value) or is_missing(low) or is_missing(high):
+        return _written(value, write)
+    return f"{write(value)} [{write(low)}, {write(high)}]"
+
+
+def _written(value: object, write: numbers.Write) -> str:
+    return numbers.MISSING if is_missing(value) else write(float(str(value)))
+
+
+def _percent(value: object) -> str:
+    return _written(value, lambda fraction: numbers.percent(fraction, signed=True))
+
+
+def _box(data: Summary, look: Look) -> str:
+    setting = data.headline.selection.setting
+    return look.text(
+        "box",
+        model=captions.model_name(str(setting["model"])),
+        dtype=setting["dtype"] or look.text("unknown"),
+        window_size=f"{data.headline.window_size:,}",
+        n_sink=data.headline.n_sink,
+        device=captions.device_name(data.headline.selection, look),
+    )
+
+
+def _table(axes: Axes, cells: list[list[str]], look: Look) -> None:
+    """Write the cells: texts flush left, numbers flush right, a rule under every line."""
+    heads = [look.text(f"col_{name}") for name in COLUMNS]
+    lengths = [1.15 * max(map(len, column)) + 2 for column in zip(heads, *cells, strict=True)]
+    right = [sum(lengths[: number + 1]) / sum(lengths) for number in range(len(lengths))]
+    axes.set(xlim=(0, 1), ylim=(len(cells) + 1, 0))
+    for line, written in enumerate([heads, *cells]):
+        ours = line > 0 and written[1].startswith("StreamingLLM")
+        color = look.colors["streaming"] if ours else "#2B2F33"
+        weight = "bold" if ours or line == 0 else "normal"
+        for column, text in enumerate(written):
+            is_text = COLUMNS[column] in TEXTS
+            edge = ([0.0, *right][column] + 0.006) if is_text else (right[column] - 0.006)
+            place = axes.text(edge, line + 0.5, text, fontsize=9.5, color=color, va="center")
+            place.set(fontweight=weight, horizontalalignment="left" if is_text else "right")
+        last = line == len(cells) or cells[line][0] != written[0]
+        axes.axhline(line + 1, color="#8A949C" if last else "#DDE2E6", linewidth=0.9)
+
+
+def notes(data: Summary, look: Look) -> list[str]:
+    """Say how the table is to be read, what is hollow and what was left out."""
+    selection, rows = data.headline.selection, data.rows
+    points = rows["dataset"].map(captions.dataset_name) + " " + rows["method_label"].astype(str)
+    starred = [look.text("starred")] if rows["hollow"].any() else []
+    return [
+        look.text("summary_note"),
+        *captions.runtime(selection, look),
+        *starred,
+        *captions.flags(rows, points, look),
+        *captions.left_out(selection, look),
+    ]

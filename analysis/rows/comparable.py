@@ -1,0 +1,158 @@
+"""Which rows may stand in one figure, and what has to be said about those that may not.
+
+A store holds whatever was swept into it: several models, number formats, devices. One figure
+shows one comparable group: one model at one number format, speeds from one kind of device with
+one set of timing settings, each text at one revision and length. The group with the most
+results is taken unless the user names another; what was left out is returned as facts, for the
+caption.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.errors import MissingRowsError
+from analysis.rows.frames import is_missing
+from analysis.rows.pairing import PLACE_KEYS, TIMING_KEYS
+from orchestrator.errors import UsageError
+
+MODEL_KEYS = ("source", "model", "model_revision", "dtype", "eval_version")
+CORPUS_KEYS = ("dataset_revision", "split", "max_documents", "max_tokens")
+SPEED_COLUMNS = (
+    "latency_ms_mean",
+    "latency_ms_p50",
+    "latency_ms_p90",
+    "runtime_ms",
+    "runtime_ms_min",
+    "runtime_ms_max",
+    "peak_memory_bytes",
+    "speedup",
+    "speedup_low",
+    "speedup_high",
+)
+QUICKSTART = "sweep launch --grid quickstart --store"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of one comparable group, what they share, and what stayed outside."""
+
+    rows: pd.DataFrame
+    setting: Mapping[str, Any]
+    """The shared model, number format, device and timing settings."""
+    left_out: tuple[tuple[str, int], ...]
+    """(reason key, number of rows), reasons as in `analysis.drawing.texts`."""
+    store: str = "results"
+    """The store's name, for commands in messages."""
+    baseline_stride: int = 1
+    """`recompute_stride` of the baseline; every label shows it when it is not 1."""
+
+
+def choose(
+    frame: pd.DataFrame, *, device: str | None = None, store: str = "results", stride: int = 1
+) -> Selection:
+    """Return the largest comparable group of the frame.
+
+    Raises `MissingRowsError` for a frame without rows and `UsageError` for a device that no
+    row was measured on.
+    """
+    if frame.empty:
+        raise MissingRowsError(f"the store {store} holds no results", f"{QUICKSTART} {store}")
+    rows = on_device(frame, device)
+    left_out = [("other_device", len(frame) - len(rows))]
+    for reason, keys in (("other_model", MODEL_KEYS), ("other_text", CORPUS_KEYS)):
+        kept = _largest_text(rows) if reason == "other_text" else _largest(rows, keys)
+        left_out.append((reason, len(rows) - len(kept)))
+        rows = kept
+    rows, elsewhere, retimed = _one_place(rows)
+    left_out += [("speed_elsewhere", elsewhere), ("speed_retimed", retimed)]
+    return Selection(
+        rows=rows.reset_index(drop=True),
+        setting=_setting(rows),
+        left_out=tuple((reason, count) for reason, count in left_out if count),
+        store=store,
+        baseline_stride=stride,
+    )
+
+
+def devices(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the devices that rows were measured on."""
+    return sorted(frame["device_name"].dropna().unique())
+
+
+def on_device(frame: pd.DataFrame, device: str | None) -> pd.DataFrame:
+    """Return the rows that this device measured. Raises `UsageError` for an unknown one."""
+    if device is None:
+        return frame
+    rows = frame[frame["device_name"] == device]
+    if rows.empty:
+        known = ", ".join(map(repr, devices(frame))) or "no device"
+        raise UsageError(f"--device: no row was measured on {device!r}; the store has {known}")
+    return rows
+
+
+def _largest(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows of the group that has the most results, the latest one among equals."""
+    group = rows.groupby(list(keys), dropna=False, sort=False).ngroup()
+    weight = rows.assign(group=group, useful=_useful(rows)).groupby("group")
+    order = weight.agg(useful=("useful", "sum"), latest=("finished_at", "max"))
+    best = order.sort_values(["useful", "latest"], na_position="first").index[-1]
+    chosen: pd.DataFrame = rows[group == best]
+    return chosen
+
+
+def _useful(rows: pd.DataFrame) -> pd.Series:
+    return 1 + rows["quality_partner"].notna().astype(int) + rows["speed_partner"].notna()
+
+
+def _largest_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep one revision, split and length of each data set."""
+    parts = [_largest(part, CORPUS_KEYS) for _, part in rows.groupby("dataset", sort=False)]
+    return pd.concat(parts).sort_index()
+
+
+def _one_place(rows: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
+    """Keep the speeds of one device and one set of timing settings; perplexities stay.
+
+    Returns the rows and how many lost their speeds to another device and to other settings.
+    """
+    timed = rows[rows["runtime_ms"].notna()]
+    if timed.empty:
+        return _without_repeats(rows, pd.Series(data=True, index=rows.index)), 0, 0
+    here = _agree(rows, _largest(timed, PLACE_KEYS), PLACE_KEYS)
+    kept = rows.loc[timed.index[here[timed.index]]]
+    same = here & _agree(rows, _largest(kept, TIMING_KEYS), TIMING_KEYS)
+    lost = rows.index.isin(timed.index) & ~same
+    elsewhere, retimed = int((lost & ~here).sum()), int((lost & here).sum())
+    rows = rows.copy()
+    rows.loc[lost, list(SPEED_COLUMNS)] = None
+    return _without_repeats(rows, here), elsewhere, retimed
+
+
+def _agree(rows: pd.DataFrame, group: pd.DataFrame, keys: tuple[str, ...]) -> pd.Series:
+    """Tell which rows have the keys that all rows of the group share."""
+    agree = pd.Series(data=True, index=rows.index)
+    for key in keys:
+        value = group[key].iloc[0]
+        agree &= rows[key].isna() if is_missing(value) else rows[key].eq(value).fillna(False)
+    return agree.astype(bool)
+
+
+def _without_repeats(rows: pd.DataFrame, here: pd.Series) -> pd.DataFrame:
+    """Keep one row of each run id: the one with speeds, from here, the latest."""
+    order = rows.assign(here=here, timed=rows["runtime_ms"].notna())
+    order = order.sort_values(["timed", "here", "finished_at"], na_position="first", kind="stable")
+    return rows.loc[order.drop_duplicates("run_id", keep="last").index].sort_index()
+
+
+def _setting(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the shared values; speeds speak for the device where there are any."""
+    timed = rows[rows["runtime_ms"].notna()]
+    source = rows if timed.empty else timed
+    names = (*MODEL_KEYS, *PLACE_KEYS, *TIMING_KEYS)
+    values = {name: source[name].iloc[0] for name in names}
+    if timed.empty and source["device_name"].nunique(dropna=False) > 1:
+        values["device_name"] = None
+    return {name: None if is_missing(value) else value for name, value in values.items()}

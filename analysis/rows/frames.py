@@ -1,0 +1,97 @@
+"""From the rows of a store to one tidy pandas frame.
+
+Everything but the block lists is read here: a million rows of block lists would cost a hundred
+times the rest, and only an interval or the perplexity over the position needs them
+(`analysis.rows.blocks` reads those, for the rows drawn). Nothing is filled in: a value that was not
+measured stays null.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.rows.pairing import pair
+from orchestrator.store.store import Store
+from workers.contract.rows import BLOCK_COLUMNS, TRIALS
+
+LISTS = tuple(name for name in BLOCK_COLUMNS if name != "block_size")
+UNREAD = (*LISTS, "traceback", "error_message", "log_path", "measure")
+RARE = (
+    "attempt",
+    "schema_version",
+    "trust_remote_code",
+    "save_token_nll",
+    "error_kind",
+    "error_type",
+    "first_token",
+    "chunk_size",
+    "token_forwards",
+    "nll_sum",
+    "perplexity_after_eviction",
+    "bits_per_byte",
+    "latency_ms_p99",
+    "first_token_ms",
+    "tokens_per_second",
+    "latency_note",
+    "device_uuid",
+    "hostname",
+    "node_id",
+    "pid",
+    "ray_version",
+    "started_at",
+)
+"""Columns that only an export writes."""
+EVERYTHING: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in UNREAD)
+"""What a frame can hold of each row; `measure` shows in which values are null."""
+COLUMNS: tuple[str, ...] = tuple(name for name in EVERYTHING if name not in RARE)
+"""What figures, tables and the audit need."""
+
+METHOD_LABELS = {"streaming": "StreamingLLM", "recompute": "recompute", "dense": "dense"}
+
+
+def load(
+    store: Store, *, baseline_stride: int = 1, columns: Sequence[str] = COLUMNS
+) -> pd.DataFrame:
+    """Return every result of the store as a tidy, paired frame (one row per result)."""
+    return tidy(store.results(columns=list(columns)), baseline_stride=baseline_stride)
+
+
+def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
+    """Turn rows of `workers.contract.rows.TRIALS` into a frame with labels, flags and pairs.
+
+    Added columns: `method_label`, `hollow` (never streamed, or beyond the trained positions)
+    and what `analysis.rows.pairing.pair` derives.
+    """
+    frame = table.select([name for name in EVERYTHING if name in table.column_names]).to_pandas()
+    frame = pair(frame.reset_index(drop=True), stride=baseline_stride)
+    return frame.assign(method_label=method_labels(frame), hollow=hollow(frame))
+
+
+def method_labels(frame: pd.DataFrame) -> pd.Series:
+    """Name each row's method as a reader knows it; a strided recompute is always labelled."""
+    label = frame["method"].map(METHOD_LABELS).astype(object)
+    window = (frame["method"] == "streaming") & (frame["n_sink"] == 0)
+    label[window] = "window (0 sinks)"
+    strided = (frame["method"] == "recompute") & (frame["recompute_stride"] > 1)
+    stride = frame.loc[strided, "recompute_stride"].astype(int).astype(str)
+    label[strided] = "recompute (stride " + stride + ")"
+    return label
+
+
+def hollow(frame: pd.DataFrame) -> pd.Series:
+    """Mark streaming rows that evicted nothing or went beyond the trained positions."""
+    never = (frame["method"] == "streaming") & (frame["evicted_tokens"] == 0)
+    beyond = frame["beyond_training_length"].fillna(False).astype(bool)
+    return never | ((frame["method"] == "streaming") & beyond)
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a value of a frame is null (None, NaN, NaT or NA)."""
+    return (
+        value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+    )

@@ -1,0 +1,195 @@
+"""Which two rows may be compared, and what follows from a pair.
+
+Speedups and perplexity increases exist nowhere but here. A streaming row's partner is the
+`recompute` row of the same budget on the same model and data. Perplexities need no more than
+that; speeds also need the same device, thread count, torch and CUDA version and timing
+settings. A row without a partner has nulls, never a guess.
+
+The first publication of the experiment behind this project compared a cold process with a warm
+one and a configuration that never evicted with itself; these rules are what prevents both.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from workers.contract.spec import (
+    FILE_PREFIX,
+    RANDOM_MODEL_PREFIX,
+    is_local_model,
+    split_file_dataset,
+)
+
+TEXT_KEYS = (
+    "source",
+    "origin",
+    "model_key",
+    "model_revision",
+    "dtype",
+    "dataset_key",
+    "dataset_revision",
+    "split",
+    "max_documents",
+    "max_tokens",
+    "eval_version",
+    "seed_key",
+)
+"""Perplexities are comparable where these agree."""
+
+PLACE_KEYS = ("device_name", "num_threads", "torch_version", "cuda_version")
+TIMING_KEYS = ("decode_tokens", "warmup_tokens", "repeats", "latency_recorded")
+"""Speeds are comparable where these and the text keys agree as well."""
+
+_NEEDED = (
+    "source",
+    "method",
+    "recompute_stride",
+    "budget",
+    "perplexity",
+    "runtime_ms",
+    "latency_full_budget",
+    "device_name",
+    "finished_at",
+)
+Codes = npt.NDArray[np.int64]
+
+NOT_FULL = "the cache was not full at the timed positions"
+NO_PARTNER = "no recompute row of the same budget, device and timing settings"
+
+
+def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
+    """Return the frame with what its pairs say; one row stays one row, in the same order.
+
+    `stride` is the `recompute_stride` of the baseline; anything but 1 must be labelled where it
+    is shown. Added columns: `quality_partner`, `baseline_perplexity`, `perplexity_increase`
+    (a fraction), `speed_partner`, `baseline_runtime_ms`, `speedup`, `speedup_low`,
+    `speedup_high` (from the extremes over the repeats) and `speed_note` (why there is none).
+    """
+    keyed = _with_groups(with_keys(frame))
+    quality = _partners(keyed, stride, "perplexity", "text")
+    nearby = _partners(keyed, stride, "perplexity", "text_and_place")
+    speed = _partners(keyed[_timed(keyed)], stride, "runtime_ms", "speed")
+    # The baseline of the same machine where there is one: same numerics, same kernels.
+    quality = nearby.reindex(frame.index).fillna(quality.reindex(frame.index))
+    return _with_speed(_with_quality(frame, quality), speed.reindex(frame.index))
+
+
+def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the keys that are not columns: what a path, a seed and an origin mean for a pair."""
+    prefixes = _translate(frame["model"], lambda model: model[: len(RANDOM_MODEL_PREFIX)])
+    seeded = frame["dataset"].eq("random") | prefixes.eq(RANDOM_MODEL_PREFIX)
+    return frame.assign(
+        model_key=_translate(frame["model"], model_key),
+        dataset_key=_translate(frame["dataset"], dataset_key),
+        seed_key=frame["seed"].where(seeded, 0),
+        # Imported rows know little of their origin: they pair inside one imported set only.
+        origin=frame["sweep"].where(frame["source"].eq("imported"), ""),
+    )
+
+
+def model_key(model: str) -> str:
+    """Return the model without its path: a moved folder stays the same model."""
+    return "folder" if is_local_model(model) else model
+
+
+def dataset_key(dataset: str) -> str:
+    """Return the text without its path; the revision column holds the content's hash."""
+    if not dataset.startswith(FILE_PREFIX):
+        return dataset
+    _, file_format, column = split_file_dataset(dataset)
+    return f"{FILE_PREFIX}{file_format}#{column}"
+
+
+def _translate(values: pd.Series, key: Callable[[str], str]) -> pd.Series:
+    names = {name: key(name) for name in values.dropna().unique()}
+    return values.map(names)
+
+
+def _with_groups(frame: pd.DataFrame) -> pd.DataFrame:
+    """Number the groups of rows that agree in their keys: columns `text`, `speed`, …
+
+    Null agrees with null. Each column is hashed once, however many groupings use it.
+    """
+    text = _number([_codes(frame[key]) for key in (*TEXT_KEYS, "budget")])
+    place = _number([_codes(frame[key]) for key in PLACE_KEYS])
+    timing = _number([_codes(frame[key]) for key in TIMING_KEYS])
+    # Only what pairing needs: a copy of every column of a million rows costs seconds.
+    return frame[list(_NEEDED)].assign(
+        text=text,
+        text_and_place=_number([text, place]),
+        speed=_number([text, place, timing]),
+    )
+
+
+def _codes(column: pd.Series) -> Codes:
+    return pd.factorize(column, use_na_sentinel=False)[0].astype(np.int64)
+
+
+def _number(columns: list[Codes]) -> Codes:
+    """Turn several code columns into one; renumbered at each step, so it cannot overflow."""
+    combined = columns[0]
+    for column in columns[1:]:
+        width = int(column.max(initial=0)) + 1
+        if width > 1:
+            combined = pd.factorize(combined * width + column)[0].astype(np.int64)
+    return combined
+
+
+def _timed(frame: pd.DataFrame) -> pd.Series:
+    """Rows whose speed may be compared: a full cache, and a known device where we measured."""
+    full = frame["latency_full_budget"].astype(object).ne(False)
+    known = frame["device_name"].notna() | frame["source"].eq("imported")
+    return full & known
+
+
+def _partners(frame: pd.DataFrame, stride: int, value: str, keys: str) -> pd.Series:
+    """Return, by index, the position in the frame of each streaming row's partner."""
+    usable = frame[frame[value].notna() & frame["budget"].notna()]
+    baselines = usable[usable["method"].eq("recompute") & usable["recompute_stride"].eq(stride)]
+    rows = usable[usable["method"].eq("streaming")]
+    if rows.empty or baselines.empty:
+        return pd.Series(dtype=float)
+    group = usable[keys]
+    latest = baselines.sort_values("finished_at", kind="stable", na_position="first").index
+    by_group = pd.Series(latest.to_numpy(dtype=float), index=group.loc[latest])
+    by_group = by_group[~by_group.index.duplicated(keep="last")]
+    return group.loc[rows.index].map(by_group)
+
+
+def _take(frame: pd.DataFrame, column: str, partner: pd.Series) -> pd.Series:
+    """Return the partner's value of a column; null where there is no partner."""
+    found = partner.dropna().astype(int)
+    values = frame[column].reindex(pd.Index(found)).set_axis(found.index)
+    return values.reindex(frame.index)
+
+
+def _with_quality(frame: pd.DataFrame, partner: pd.Series) -> pd.DataFrame:
+    baseline = _take(frame, "perplexity", partner)
+    return frame.assign(
+        quality_partner=_take(frame, "row_id", partner),
+        baseline_perplexity=baseline,
+        perplexity_increase=frame["perplexity"] / baseline - 1,
+    )
+
+
+def _with_speed(frame: pd.DataFrame, partner: pd.Series) -> pd.DataFrame:
+    baseline = _take(frame, "runtime_ms", partner)
+    return frame.assign(
+        speed_partner=_take(frame, "row_id", partner),
+        baseline_runtime_ms=baseline,
+        speedup=baseline / frame["runtime_ms"],
+        speedup_low=_take(frame, "runtime_ms_min", partner) / frame["runtime_ms_max"],
+        speedup_high=_take(frame, "runtime_ms_max", partner) / frame["runtime_ms_min"],
+        speed_note=_speed_notes(frame, partner),
+    )
+
+
+def _speed_notes(frame: pd.DataFrame, partner: pd.Series) -> pd.Series:
+    alone = frame["method"].eq("streaming") & frame["runtime_ms"].notna() & partner.isna()
+    not_full = frame["latency_full_budget"].astype(object).eq(False)
+    notes = pd.Series(None, index=frame.index, dtype=object)
+    notes[alone] = NO_PARTNER
+    notes[alone & not_full] = NOT_FULL
+    return notes

@@ -1,0 +1,62 @@
+"""`sweep watch`: follow running drivers live."""
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.commands.options import store_option
+from orchestrator.errors import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.store.store import Store
+
+PLAIN_SECONDS = 5.0
+
+
+@click.command()
+@store_option
+def watch(store_uri: str) -> None:
+    """Follow the drivers that run on a store, until the last one has ended.
+
+    Shows what is running with its documents, tokens and perplexity so far. Where the output is
+    not a terminal, one line per driver every few seconds. Ctrl-C stops watching, not the sweep.
+    """
+    from rich.console import Console  # not for --help
+
+    from orchestrator.store.store import Store
+
+    store, console = Store(store_uri), Console()
+    try:
+        seen = _follow(store, console)
+    except KeyboardInterrupt:
+        click.echo("stopped watching; the sweep goes on (sweep cancel would stop it)")
+        click.get_current_context().exit(EXIT_INTERRUPTED)
+    click.echo(
+        f"no driver is running on {store_uri}{' any more' if seen else ''}; "
+        f"sweep status --store {store_uri} shows what is there"
+    )
+
+
+def _follow(store: "Store", console: "Console") -> bool:
+    """Show the drivers until none is left; return whether there was any."""
+    from rich.live import Live
+
+    from orchestrator.watching import plain_line, render_drivers, watch
+
+    seen = False
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for states in watch(store):
+                seen = True
+                live.update(render_drivers(states), refresh=True)
+    else:
+        due = 0.0
+        for states in watch(store):
+            seen = True
+            if time.monotonic() >= due:
+                due = time.monotonic() + PLAIN_SECONDS
+                click.echo("\n".join(plain_line(state) for state in states))
+    return seen

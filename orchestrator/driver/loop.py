@@ -1,0 +1,226 @@
+"""Run a sweep: hand evaluations to evaluators, own their attempts, commit what they find.
+
+One loop, one thread. It fills free evaluators, waits for updates, decides about failures, and
+commits in groups. Whatever ends it, everything that was finished is in the store.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.driver import retries
+from orchestrator.driver.outcomes import Books, Outcomes
+from orchestrator.driver.peers import Neighbours
+from orchestrator.driver.queue import Backlog
+from orchestrator.driver.tally import Tally, spec_label
+from orchestrator.executors.base import Executor, Slot
+from orchestrator.git_state import git_state
+from orchestrator.grid.load import Sweep
+from orchestrator.process import Interrupts
+from orchestrator.progress.display import Listener, Snapshot
+from orchestrator.progress.snapshot import Summary
+from orchestrator.store.group_commit import GroupCommit
+from orchestrator.store.heartbeats import describe_snapshot
+from orchestrator.store.remaining import find_remaining
+from orchestrator.store.store import Store
+from workers.contract.events import Assignment
+
+TICK = 0.25
+"""Seconds after which the loop looks around even if nothing has happened."""
+PATIENCE = 2.0
+"""Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
+DISPLAY_INTERVAL = 0.2
+WAITING_NOTE_SECONDS = 60.0
+"""How often to say that nothing runs because there is no evaluator yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """How to run a sweep."""
+
+    max_attempts: int = 3
+    """Attempts per evaluation that may fail through its own doing."""
+    fail_fast: bool = False
+    """Stop at the first evaluation that is given up."""
+    skip_failed: bool = False
+    """Leave evaluations alone that failed in an earlier launch."""
+    remeasure: bool = False
+    """Run also what is done."""
+    limit: int | None = None
+    """Run at most so many evaluations."""
+
+
+def run_sweep(
+    sweep: Sweep, store: Store, executor: Executor, options: LaunchOptions, listener: Listener
+) -> Summary:
+    """Run what is left of a sweep and return what became of it.
+
+    A first Ctrl-C (or SIGTERM) ends it cleanly, with everything finished committed; a second one
+    raises `KeyboardInterrupt`. Raises `StoreError` as soon as results cannot be stored.
+    """
+    with Interrupts() as interrupts:
+        try:
+            return _Driver(sweep, store, executor, options, listener).run(interrupts)
+        finally:
+            executor.close()
+
+
+class _Driver:
+    def __init__(
+        self,
+        sweep: Sweep,
+        store: Store,
+        executor: Executor,
+        options: LaunchOptions,
+        listener: Listener,
+    ) -> None:
+        self.sweep, self.store, self.options = sweep, store, options
+        self.executor, self.listener = executor, listener
+        remaining = find_remaining(
+            sweep,
+            store,
+            skip_failed=options.skip_failed,
+            remeasure=options.remeasure,
+            limit=options.limit,
+        )
+        self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
+        self.backlog = Backlog(sweep.evaluations, remaining.todo)
+        self.neighbours = Neighbours(store, self.backlog, sweep, remaining.files)
+        self.commits = GroupCommit(store)
+        self.outcomes = Outcomes(
+            Books(sweep.name, self.backlog, self.tally, self.commits, listener),
+            parts=store.parts(self.backlog.places),
+            max_attempts=options.max_attempts,
+        )
+        self.provenance = git_state()
+        self._display_at = 0.0
+        self._idle_since = time.monotonic()
+
+    def run(self, interrupts: Interrupts) -> Summary:
+        """Loop until nothing is left, or until told to stop."""
+        if self._work_left():
+            try:
+                self._work(interrupts)
+            finally:
+                self.neighbours.end()
+        stopped = interrupts.requested or self.neighbours.cancelled
+        notes = tuple(self.executor.notes)
+        summary = self.tally.summary(interrupted=stopped, notes=notes)
+        self._show("ended")
+        return summary
+
+    def _work(self, interrupts: Interrupts) -> None:
+        while not (interrupts.requested or self._stopping()) and self._work_left():
+            if self.neighbours.is_due():
+                self._meet()
+            self.executor.scale(len(self.backlog) + len(self.tally.running))
+            self._fill()
+            self.outcomes.take(self.executor.wait(self._timeout()))
+            self._fill()  # before the commit: no evaluator waits for the disk
+            self.commits.commit_if_due()
+            self._show("running")
+            self._say_if_waiting()
+        if self.tally.running:
+            self._wind_down()
+        self.commits.close()
+
+    def _stopping(self) -> bool:
+        return self.neighbours.cancelled or (self.options.fail_fast and self.tally.failed > 0)
+
+    def _say_if_waiting(self) -> None:
+        now = time.monotonic()
+        if self.tally.running:
+            self._idle_since = now
+        elif now - self._idle_since > WAITING_NOTE_SECONDS:
+            self._idle_since = now
+            self.listener.note(
+                "nothing runs: the cluster is starting nodes, other work holds its resources "
+                "(see `ray status`), or other drivers hold what is left (see `sweep status`)"
+            )
+
+    def _work_left(self) -> bool:
+        return bool(self.tally.running) or len(self.backlog) > 0
+
+    def _wind_down(self) -> None:
+        """Give evaluations under way a moment to report; start nothing more."""
+        self.commits.commit()
+        self.executor.cancel()
+        deadline = time.monotonic() + PATIENCE
+        while self.executor.busy() and (left := deadline - time.monotonic()) > 0:
+            self.outcomes.take(self.executor.wait(min(left, TICK)))
+            self.commits.commit_if_due()
+            self._show("stopping")
+
+    def _timeout(self) -> float:
+        """Return how long to wait for updates at most."""
+        moments = [TICK]
+        if (commit := self.commits.seconds_left()) is not None:
+            moments.append(commit)
+        if (ready := self.backlog.next_ready()) is not None:
+            moments.append(max(0.01, ready - time.monotonic()))
+        return min(moments)
+
+    def _meet(self) -> None:
+        """Exchange news with the other drivers on this store."""
+        done, given_up = self.neighbours.meet(self._describe)
+        self.tally.done_elsewhere += len(done)
+        for run_id in given_up:
+            row = {"error_kind": retries.ERROR, "error_message": "given up by another driver"}
+            self.tally.give_up(run_id, spec_label(self.backlog.planned(run_id).spec), row)
+        if self.neighbours.cancelled:
+            self.listener.note("stopping: asked to by `sweep cancel`")
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            **describe_snapshot(self._snapshot("running")),
+            "in_flight": list(self.tally.running),
+            "given_up": [failure.run_id for failure in self.tally.failures],
+        }
+
+    def _fill(self) -> None:
+        """Hand evaluations to every free evaluator."""
+        if not self.neighbours.is_introduced():
+            return
+        for slot in self.executor.free():
+            run_ids = self.backlog.take(slot.model, slot.capacity) or self._take_over(slot)
+            run_ids = self._apart(run_ids)
+            if not run_ids:
+                return
+            self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
+
+    def _take_over(self, slot: Slot) -> list[str]:
+        """Take work from other drivers' shares, with what they had finished of it."""
+        run_ids = self.neighbours.take(slot.capacity)
+        if run_ids:
+            self.outcomes.parts.update(self.store.parts(run_ids))
+        return run_ids
+
+    def _apart(self, run_ids: list[str]) -> list[str]:
+        """Hand over an evaluation alone that may be what killed its evaluator."""
+        if len(run_ids) == 1 or self.outcomes.suspects.isdisjoint(run_ids):
+            return run_ids
+        for run_id in run_ids[1:]:
+            self.backlog.add(run_id)
+        return run_ids[:1]
+
+    def _assignment(self, run_id: str) -> Assignment:
+        planned = self.backlog.planned(run_id)
+        history = self.outcomes.history(run_id)
+        self.tally.start(run_id, planned.spec)
+        return Assignment(
+            spec=planned.spec,
+            sweep=self.sweep.name,
+            attempt=1 + history.attempts,
+            chunk_limit=history.chunk_limit,
+            parts=tuple(self.outcomes.parts.get(run_id, ())),
+            provenance=self.provenance,
+        )
+
+    def _show(self, state: str) -> None:
+        now = time.monotonic()
+        if now >= self._display_at or state == "ended":
+            self._display_at = now + DISPLAY_INTERVAL
+            self.listener.update(self._snapshot(state))
+
+    def _snapshot(self, state: str) -> Snapshot:
+        return self.tally.snapshot(len(self.backlog), self.executor.busy(), state)

@@ -1,0 +1,121 @@
+"""What follows from what evaluations report: rows to commit, retries, failures given up."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.driver import retries
+from orchestrator.driver.queue import Backlog
+from orchestrator.driver.tally import Tally, spec_label
+from orchestrator.executors.base import Happened, Lost, Returned, Update, model_key
+from orchestrator.failed_row import failed_row
+from orchestrator.progress.display import Listener
+from orchestrator.store.group_commit import GroupCommit
+from workers.contract.events import Event, PartDone, Progress
+
+
+@dataclass(frozen=True)
+class Books:
+    """Where outcomes are entered."""
+
+    sweep: str
+    backlog: Backlog
+    tally: Tally
+    commits: GroupCommit
+    listener: Listener
+
+
+class Outcomes:
+    """Turns the updates of an executor into entries in the books; owns the attempts."""
+
+    def __init__(
+        self, books: Books, *, parts: dict[str, list[dict[str, Any]]], max_attempts: int
+    ) -> None:
+        self._books, self._max_attempts = books, max_attempts
+        self.parts = parts
+        """Finished parts of evaluations that have no result yet, by run id."""
+        self.suspects: set[str] = set()
+        """Evaluations that were handed over together to an evaluator that died."""
+        self._histories: dict[str, retries.History] = {}
+        self._unloadable: set[str] = set()
+
+    def history(self, run_id: str) -> retries.History:
+        """Return the failures of an evaluation so far."""
+        return self._histories.get(run_id) or retries.History()
+
+    def take(self, updates: Sequence[Update]) -> None:
+        """Enter what has happened."""
+        for update in updates:
+            if isinstance(update, Happened):
+                self._happened(update.run_id, update.event)
+            elif isinstance(update, Returned):
+                self._returned(update.run_ids)
+            else:
+                self._lost(update)
+
+    def _happened(self, run_id: str, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._books.tally.progress(run_id, event)
+        elif isinstance(event, PartDone):
+            self.parts.setdefault(run_id, []).append(dict(event.row))
+            self._books.commits.add_part(event.row)
+        else:
+            self._ended(run_id, dict(event.row))
+
+    def _returned(self, run_ids: Sequence[str]) -> None:
+        for run_id in run_ids:
+            self._books.tally.stop(run_id)
+            self._books.backlog.add(run_id)
+
+    def _lost(self, lost: Lost) -> None:
+        if len(lost.run_ids) > 1:  # nobody knows which of them it was, and which had begun
+            self.suspects.update(lost.run_ids)
+            self._returned(lost.run_ids)
+            return
+        (run_id,) = lost.run_ids
+        spec = self._books.backlog.planned(run_id).spec
+        attempt = 1 + self.history(run_id).attempts
+        self._ended(run_id, failed_row(spec, self._books.sweep, attempt, lost))
+
+    def _ended(self, run_id: str, row: dict[str, Any]) -> None:
+        """An attempt is over: commit its row, and decide what follows."""
+        if row["status"] == "failed" and row.get("error_kind") is None:
+            row["error_kind"] = retries.classify(row.get("error_type"), row.get("error_message"))
+        self._books.tally.stop(run_id)
+        self._books.tally.attempt(row)
+        self._books.commits.add_trial(row)
+        self._books.listener.row(row)
+        if row["status"] == "ok":
+            self._books.commits.drop_parts(run_id)
+            self.parts.pop(run_id, None)
+            self._histories.pop(run_id, None)
+        else:
+            self._failed(run_id, row)
+
+    def _failed(self, run_id: str, row: Mapping[str, Any]) -> None:
+        history = self._histories.setdefault(run_id, retries.History())
+        history.attempts += 1
+        kind, spec = row["error_kind"], self._books.backlog.planned(run_id).spec
+        retry = retries.after_failure(history, kind, row, self._max_attempts)
+        hopeless = kind == retries.MODEL_LOAD and model_key(spec) in self._unloadable
+        if retry is not None and not hopeless:
+            self._books.backlog.add(run_id, delay=retry.delay)
+            if kind == retries.MODEL_LOAD:
+                self._books.backlog.delay_model(model_key(spec), retry.delay)
+            return
+        self._books.tally.give_up(run_id, spec_label(spec), row)
+        if kind == retries.MODEL_LOAD:
+            self._unloadable.add(model_key(spec))
+            self._fail_model(model_key(spec), row)
+
+    def _fail_model(self, model: str, row: Mapping[str, Any]) -> None:
+        """Fail what waits for a model that cannot be loaded, without trying one by one."""
+        books = self._books
+        for run_id in books.backlog.discard_model(model):
+            spec = books.backlog.planned(run_id).spec
+            message = f"not run, because the model does not load: {row.get('error_message')}"
+            lost = Lost((run_id,), retries.MODEL_LOAD, message)
+            failed = failed_row(spec, books.sweep, 1, lost)
+            books.tally.attempt(failed)
+            books.commits.add_trial(failed)
+            books.tally.give_up(run_id, spec_label(spec), failed)

@@ -1,0 +1,94 @@
+"""Share a sweep with other drivers on the same store.
+
+About once a second: say what this driver is at, learn what the others are at, and read the rows
+that they have written since.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from orchestrator.driver.queue import Backlog
+from orchestrator.errors import StoreError, StoreVersionError
+from orchestrator.grid.load import Sweep
+from orchestrator.store.heartbeats import Presence
+from orchestrator.store.remaining import STATE_COLUMNS, device_matches
+from orchestrator.store.store import TRIALS_FOLDER, Store
+
+NEAR_END = 20
+"""A share with fewer waiting evaluations than this will soon be taken from."""
+
+
+class Neighbours:
+    """The other drivers, as far as they matter to this one's backlog."""
+
+    def __init__(self, store: Store, backlog: Backlog, sweep: Sweep, files: frozenset[str]) -> None:
+        self._store, self._backlog, self._resources = store, backlog, sweep.resources
+        self._presence = Presence(store.storage, store.writer, sweep.name)
+        self._files = set(files)
+        self._had_company = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Tell whether someone has asked this driver to stop."""
+        return self._presence.cancelled
+
+    def is_introduced(self) -> bool:
+        """Tell whether work may begin: the others know of this driver, or had the time to."""
+        return self._presence.is_introduced()
+
+    def is_due(self) -> bool:
+        """Tell whether it is time for `meet`.
+
+        Where shares run out, what is known of the others must be fresh, or work is done twice.
+        """
+        near_end = self._had_company and (
+            self._backlog.own() < NEAR_END
+            or any(
+                peer.state.get("own", NEAR_END) < NEAR_END for peer in self._presence.peers.values()
+            )
+        )
+        return self._presence.is_due(hurry=near_end)
+
+    def meet(self, describe: Callable[[], Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+        """Exchange news; return what others have done and what they have given up.
+
+        Both hold only run ids that were waiting here; they wait no longer. Raises `StoreError`.
+        """
+        self._presence.beat(lambda: {**describe(), "own": self._backlog.own()})
+        others = self._presence.peers.values()
+        if not others and not self._had_company:
+            return [], []
+        done = self._backlog.mark_done(self._done_elsewhere())
+        given_up = {run_id for peer in others for run_id in peer.state.get("given_up", ())}
+        failed = self._backlog.mark_done(given_up)
+        self._backlog.split(self._presence.share())
+        self._had_company = bool(others)
+        return done, failed
+
+    def take(self, count: int) -> list[str]:
+        """Take work from the others' shares that none of them has begun."""
+        return self._backlog.take_from_others(count, self._presence.others_in_flight())
+
+    def end(self) -> None:
+        """Say goodbye."""
+        self._presence.end()
+
+    def _done_elsewhere(self) -> list[str]:
+        """Return the run ids that files unread so far hold as done."""
+        try:
+            reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, skip=self._files, own=False)
+        except StoreVersionError:
+            raise
+        except StoreError:  # cannot be read at present: tried again in a second
+            return []
+        self._files |= reading.names
+        return [row["run_id"] for row in reading.table.to_pylist() if self._counts(row)]
+
+    def _counts(self, row: Mapping[str, Any]) -> bool:
+        if row["status"] != "ok" or row["run_id"] not in self._backlog.places:
+            return False
+        wanted = self._resources.accelerator
+        measures = self._backlog.planned(row["run_id"]).spec.measure
+        if wanted is None or "latency" not in measures:
+            return True
+        return device_matches(row["device_name"], wanted)

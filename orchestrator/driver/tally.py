@@ -1,0 +1,123 @@
+"""Count what happens to the evaluations of a sweep, and say where it stands."""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.progress.display import Running, Snapshot, label
+from orchestrator.progress.snapshot import Failure, Summary
+from orchestrator.store.remaining import Remaining
+from workers.contract.events import Progress
+from workers.contract.spec import EvalSpec
+
+FAILURES_KEPT = 1000
+"""Failures that are described one by one; further ones are only counted."""
+RATE_WINDOW = 60.0
+"""Seconds over which the rate is taken."""
+
+
+@dataclass
+class Tally:
+    """The counts of one launch."""
+
+    sweep: str
+    total: int
+    remaining: Remaining
+    ok: int = 0
+    failed: int = 0
+    done_elsewhere: int = 0
+    attempts: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    running: dict[str, Running] = field(default_factory=dict)
+    latest: Mapping[str, Any] | None = None
+    started: float = field(default_factory=time.monotonic)
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def start(self, run_id: str, spec: EvalSpec) -> None:
+        """An evaluation was handed to an evaluator."""
+        self.running[run_id] = Running(run_id=run_id, label=spec_label(spec), progress=None)
+
+    def progress(self, run_id: str, progress: Progress) -> None:
+        """An evaluation told where it stands."""
+        if item := self.running.get(run_id):
+            self.running[run_id] = Running(run_id=run_id, label=item.label, progress=progress)
+
+    def stop(self, run_id: str) -> None:
+        """An evaluation is no longer under way."""
+        self.running.pop(run_id, None)
+
+    def attempt(self, row: Mapping[str, Any]) -> None:
+        """An attempt has ended."""
+        self.attempts += 1
+        self.latest = row
+        if row["status"] == "ok":
+            self.ok += 1
+
+    def give_up(self, run_id: str, name: str, row: Mapping[str, Any]) -> None:
+        """An evaluation has failed for good."""
+        self.failed += 1
+        if len(self.failures) < FAILURES_KEPT:
+            lines = (row.get("error_message") or "").splitlines() or [""]
+            kind = row.get("error_kind") or ""
+            self.failures.append(Failure(run_id, name, kind, lines[0], row.get("log_path")))
+
+    def snapshot(self, waiting: int, evaluators: int, state: str) -> Snapshot:
+        """Return where the sweep stands now."""
+        per_second = self._rate()
+        left = waiting + len(self.running)
+        return Snapshot(
+            sweep=self.sweep,
+            total=self.total,
+            done_before=len(self.remaining.done),
+            done_elsewhere=self.done_elsewhere,
+            ok=self.ok,
+            failed=self.failed,
+            skipped=len(self.remaining.skipped),
+            waiting=waiting,
+            running=tuple(self.running.values()),
+            evaluators=evaluators,
+            per_second=per_second,
+            seconds_left=left / per_second if per_second else None,
+            elapsed=time.monotonic() - self.started,
+            state=state,
+            latest=self.latest,
+        )
+
+    def summary(self, *, interrupted: bool, notes: tuple[str, ...]) -> Summary:
+        """Return what became of the sweep."""
+        ended = self.ok + self.failed + self.done_elsewhere
+        return Summary(
+            sweep=self.sweep,
+            total=self.total,
+            done_before=len(self.remaining.done),
+            done_elsewhere=self.done_elsewhere,
+            ok=self.ok,
+            failed=self.failed,
+            skipped=len(self.remaining.skipped),
+            not_run=len(self.remaining.todo) - ended,
+            attempts=self.attempts,
+            seconds=time.monotonic() - self.started,
+            interrupted=interrupted,
+            notes=notes,
+            failures=tuple(self.failures),
+        )
+
+    def _rate(self) -> float | None:
+        """Return ended evaluations per second over the last minute; None before the first."""
+        now, ended = time.monotonic(), self.ok + self.failed
+        if not self._marks or now - self._marks[-1][0] >= 1.0:
+            self._marks.append((now, ended))
+        while len(self._marks) > 2 and now - self._marks[1][0] > RATE_WINDOW:
+            self._marks.popleft()
+        then, before = self._marks[0]
+        if ended == before or now - then < 0.5:
+            before, then = 0, self.started
+        return (ended - before) / (now - then) if ended > before and now > then else None
+
+
+def spec_label(spec: EvalSpec) -> str:
+    """Return what an evaluation is, short enough for a line."""
+    fields = ("model", "dataset", "method", "n_sink", "window_size")
+    return label({name: getattr(spec, name) for name in fields})

@@ -1,0 +1,63 @@
+"""One evaluator on a cluster, as the driver knows it, and the arithmetic around it."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.placement import Request
+
+BATCH_SECONDS = 0.1
+"""Work handed over at once, where evaluations take milliseconds."""
+LARGEST_BATCH = 64
+
+
+@dataclass
+class EvaluatorSlot:
+    """One actor and what it is at."""
+
+    id: str
+    handle: Any
+    request: Request
+    node_id: str | None = None
+    """Known, and the evaluator ready, after its first answer."""
+    process_id: int | None = None
+    call: Any = None
+    """The call in flight; None: free."""
+    run_ids: dict[str, None] = field(default_factory=dict)
+    """What it was handed and has not finished, in order."""
+    shipped: set[str] = field(default_factory=set)
+    """Paths of the driver's machine that it has a copy of."""
+    model: str | None = None
+    idle_since: float = 0.0
+    submitted_at: float = 0.0
+    seconds_each: float | None = None
+    """Time per evaluation, lately."""
+
+    def capacity(self) -> int:
+        """Return how many evaluations to hand over at once."""
+        if self.seconds_each is None or self.seconds_each > BATCH_SECONDS / 2:
+            return 1
+        return max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / self.seconds_each)))
+
+
+def missing_requests(room: Sequence[Request], present: Sequence[Request]) -> list[Request]:
+    """Return the requests in `room` that no evaluator stands for yet."""
+    return list((Counter(room) - Counter(present)).elements())
+
+
+def latest_log(folder: str, run_id: str) -> str | None:
+    """Return the latest log of an evaluation, if its folder is seen from here."""
+    logs = sorted(Path(folder).glob(f"{run_id}-*.log"), key=lambda path: path.stat().st_mtime)
+    return str(logs[-1]) if logs else None
+
+
+def one_line(error: Exception) -> str:
+    """Return an error of several lines as one, without the machinery of Ray."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "creation task" in text and lines:
+        return lines[-1]  # the exception itself; above it stands Ray's own traceback
+    return " ".join(lines)[:1000]

@@ -1,0 +1,117 @@
+"""Run evaluations in this process, one at a time, without Ray.
+
+The evaluator works in a thread of its own, so that Ctrl-C, the display and the heartbeat do not
+wait for it. The thread is a daemon: an evaluation that does not come to a stop in time must not
+keep the process alive (`orchestrator.leaving` ends it then).
+"""
+
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.driver.retries import usable_after
+from orchestrator.executors.base import Happened, Returned, Slot, Update, model_key
+from orchestrator.leaving import EVALUATOR_THREAD
+from workers.contract.events import Assignment, Finished
+from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
+
+_SLOT = "inline"
+CLOSING_SECONDS = 1.0
+"""What the evaluator gets to put its model away."""
+
+
+class InlineExecutor:
+    """One slot: this process."""
+
+    def __init__(
+        self,
+        *,
+        evaluator: str = DEFAULT_EVALUATOR,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.notes: Sequence[str] = ("in this process, one evaluation at a time",)
+        self._path, self._options = evaluator, dict(options or {})
+        self._inbox: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Update | BaseException] = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._current: str | None = None
+        self._model: str | None = None
+
+    def scale(self, wanted: int) -> None:
+        """Nothing to do: there is one evaluator, and it stays."""
+
+    def free(self) -> Sequence[Slot]:
+        """Return the one slot, unless it has work or was cancelled."""
+        if self._current is not None or self._cancelled.is_set():
+            return ()
+        return (Slot(_SLOT, self._model),)
+
+    def submit(self, slot: str, assignments: Sequence[Assignment]) -> None:
+        """Start the evaluation."""
+        (assignment,) = assignments
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=EVALUATOR_THREAD, daemon=True)
+            self._thread.start()
+        self._current = assignment.spec.run_id
+        self._model = model_key(assignment.spec)
+        self._inbox.put(assignment)
+
+    def wait(self, timeout: float) -> Sequence[Update]:
+        """Return what the evaluator told, after at most `timeout` seconds."""
+        updates: list[Update] = []
+        try:
+            updates.append(self._received(self._outbox.get(timeout=max(0.0, timeout))))
+            while not self._outbox.empty():
+                updates.append(self._received(self._outbox.get_nowait()))
+        except queue.Empty:
+            pass
+        return updates
+
+    def cancel(self) -> None:
+        """Let the evaluation stop after its next report."""
+        self._cancelled.set()
+
+    def busy(self) -> int:
+        """Return whether an evaluation is under way."""
+        return int(self._current is not None)
+
+    def close(self) -> None:
+        """Let the thread end when it can, and wait a moment for it."""
+        self._cancelled.set()
+        self._inbox.put(None)
+        if self._thread is not None:
+            self._thread.join(CLOSING_SECONDS)
+
+    def _received(self, item: Update | BaseException) -> Update:
+        if isinstance(item, BaseException):
+            self._current = None
+            raise item
+        if not isinstance(item, Happened):
+            self._current = None
+        elif isinstance(item.event, Finished):
+            self._current = None
+            self._model = self._model if usable_after(item.event) else None
+        return item
+
+    def _work(self) -> None:
+        try:
+            host = EvaluatorHost(self._path, self._options)
+            while (assignment := self._inbox.get()) is not None:
+                if not self._evaluate(host, assignment):
+                    host = EvaluatorHost(self._path, self._options)
+        except BaseException as error:  # the main thread raises it
+            self._outbox.put(error)
+
+    def _evaluate(self, host: EvaluatorHost, assignment: Assignment) -> bool:
+        """Run one evaluation to its end; return whether the evaluator can run another."""
+        run_id = assignment.spec.run_id
+        for event in host.events(assignment):
+            self._outbox.put(Happened(run_id, event))
+            if isinstance(event, Finished):
+                return usable_after(event)
+            if self._cancelled.is_set():
+                self._outbox.put(Returned((run_id,)))
+                break
+        return True

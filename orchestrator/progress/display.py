@@ -1,0 +1,230 @@
+"""What a running sweep tells the person who started it."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from workers.contract.events import Progress
+
+PLAIN_INTERVAL = 5.0
+"""Seconds between two lines where the output is not a terminal."""
+STILL_INTERVAL = 60.0
+"""The same while nothing ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """An evaluation under way."""
+
+    run_id: str
+    label: str
+    progress: Progress | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Where a sweep stands."""
+
+    sweep: str
+    total: int
+    done_before: int
+    """In the store as `ok` when the launch began."""
+    done_elsewhere: int
+    """Finished by other drivers since."""
+    ok: int
+    failed: int
+    skipped: int
+    waiting: int
+    running: tuple[Running, ...] = ()
+    evaluators: int = 0
+    per_second: float | None = None
+    seconds_left: float | None = None
+    elapsed: float = 0.0
+    state: str = "running"
+    """`running`, `stopping` or `ended`."""
+    latest: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def done(self) -> int:
+        """Evaluations of the grid that are in the store as `ok`."""
+        return self.done_before + self.done_elsewhere + self.ok
+
+
+class Listener(Protocol):
+    """Told about a sweep while it runs; must not raise and must return quickly."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Take note of the state; called a few times a second and once at the end."""
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Take note of a finished attempt, `ok` or `failed`."""
+
+    def note(self, message: str) -> None:
+        """Take note of something that happened to the sweep as a whole."""
+
+
+class Silent:
+    """A listener that does not listen."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Ignore the state."""
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Ignore a finished attempt."""
+
+    def note(self, message: str) -> None:
+        """Ignore a message."""
+
+
+class PlainProgress:
+    """Progress as lines of text, for logs and pipes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._printed_at = -STILL_INTERVAL
+        self._ended = -1
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Print one line, every few seconds if something has ended, and at the end."""
+        now, ended = time.monotonic(), snapshot.done + snapshot.failed
+        interval = STILL_INTERVAL if ended == self._ended else PLAIN_INTERVAL
+        if now >= self._printed_at + interval or snapshot.state == "ended":
+            self._printed_at, self._ended = now, ended
+            self._print(headline(snapshot))
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Print a failed attempt; results are counted in the next line."""
+        if row.get("status") == "failed":
+            self._print(describe_row(row))
+
+    def note(self, message: str) -> None:
+        """Print a message."""
+        self._print(message)
+
+    def close(self) -> None:
+        """Nothing to put away."""
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class LiveProgress:
+    """Progress as a display that rewrites itself, for terminals."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False)
+        self._live.start()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Redraw."""
+        self._live.update(render(snapshot), refresh=True)
+
+    def row(self, row: Mapping[str, Any]) -> None:
+        """Print a failed attempt above the display."""
+        if row.get("status") == "failed":
+            self._console.print(describe_row(row), markup=False, highlight=False)
+
+    def note(self, message: str) -> None:
+        """Print a message above the display."""
+        self._console.print(message, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        self._live.stop()
+
+
+def progress_for(stream: TextIO | None = None) -> "LiveProgress | PlainProgress":
+    """Return the display that fits the output: live on a terminal, else lines."""
+    console = Console(file=stream or sys.stderr)
+    return LiveProgress(console) if console.is_terminal else PlainProgress(stream)
+
+
+def headline(snapshot: Snapshot) -> str:
+    """Return the state in one line."""
+    parts = [
+        f"{snapshot.sweep}: {snapshot.done}/{snapshot.total} done",
+        f"{len(snapshot.running)} running",
+        f"{snapshot.failed} failed",
+    ]
+    if snapshot.skipped:
+        parts.append(f"{snapshot.skipped} skipped")
+    if snapshot.per_second:
+        parts.append(rate(snapshot.per_second))
+    if snapshot.seconds_left is not None and snapshot.state == "running":
+        parts.append(f"{duration(snapshot.seconds_left)} left")
+    if snapshot.state != "running":
+        parts.append(snapshot.state)
+    if snapshot.latest is not None:
+        parts.append(f"latest: {describe_row(snapshot.latest)}")
+    return ", ".join(parts)
+
+
+def render(snapshot: Snapshot) -> Table:
+    """Return the display: headline, bar, and what is running."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row(Text(headline(snapshot), overflow="ellipsis", no_wrap=True))
+    grid.add_row(ProgressBar(total=max(1, snapshot.total), completed=snapshot.done, width=60))
+    for item in snapshot.running[:8]:
+        grid.add_row(Text(f"  {item.label}  {describe_progress(item.progress)}", no_wrap=True))
+    if len(snapshot.running) > 8:
+        grid.add_row(Text(f"  and {len(snapshot.running) - 8} more"))
+    return grid
+
+
+def describe_row(row: Mapping[str, Any]) -> str:
+    """Return a finished attempt in one line."""
+    name = label(row)
+    if row.get("status") == "failed":
+        reason = (row.get("error_message") or "").splitlines()
+        return f"{name}: failed ({row.get('error_kind')}): {reason[0] if reason else ''}"
+    numbers = []
+    if row.get("perplexity") is not None:
+        numbers.append(f"perplexity {row['perplexity']:.3f}")
+    if row.get("latency_ms_p50") is not None:
+        numbers.append(f"{row['latency_ms_p50']:.2f} ms per token")
+    return f"{name}: {', '.join(numbers) or 'ok'}"
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """Return what an evaluation is, short enough for a line."""
+    cache = "" if row.get("method") == "dense" else f" {row.get('n_sink')}+{row.get('window_size')}"
+    return f"{row.get('model')} {row.get('dataset')} {row.get('method')}{cache}"
+
+
+def describe_progress(progress: Progress | None) -> str:
+    """Return where an evaluation stands, in a few words."""
+    if progress is None:
+        return "started"
+    text = progress.phase
+    if progress.tokens_total:
+        text += f" {progress.tokens_done:,}/{progress.tokens_total:,} tokens"
+    if progress.documents_total > 1:
+        text += f", {progress.documents_done}/{progress.documents_total} documents"
+    return text + ("" if progress.perplexity is None else f", perplexity {progress.perplexity:.3f}")
+
+
+def rate(per_second: float) -> str:
+    """Return a rate in the unit that reads best."""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:.1f}/{unit}"
+    return f"{per_second * 3600:.1f}/h"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the two units that read best."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

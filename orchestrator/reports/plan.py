@@ -1,0 +1,145 @@
+"""What a launch would do, before any money is spent: evaluations, work, time, price."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.grid.load import PlannedEvaluation, Sweep
+from orchestrator.reports.cost_history import COLUMNS, History
+from orchestrator.store.remaining import STATE_COLUMNS, is_done
+from orchestrator.store.store import Store
+from workers.contract.cost import token_forwards
+from workers.contract.spec import EvalSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The cost of some evaluations; what cannot be known is counted, never guessed."""
+
+    evaluations: int
+    token_forwards: int
+    """Of the evaluations whose work is known."""
+    work_is_exact: bool
+    """False: an upper bound from `max_documents` and `max_tokens`."""
+    work_unknown: int
+    """Evaluations without limits on a text that no evaluation in the store has read."""
+    seconds: float | None
+    """On `Plan.device`, for the evaluations with a history; None if there is none."""
+    time_unknown: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The evaluations to run of one model, data set and method."""
+
+    model: str
+    dataset: str
+    method: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a launch would find and do."""
+
+    sweep: str
+    total: int
+    done: int
+    failed: int
+    """Of those to run: failed in an earlier launch."""
+    folded: int
+    """Combinations of the grid that were equal to another one."""
+    device: str | None
+    """Whose speeds the estimate uses: the device that ran most lately into this store."""
+    estimate: Estimate
+    """Of all evaluations to run."""
+    groups: tuple[Group, ...]
+    warnings: tuple[str, ...]
+    run_ids: tuple[str, ...]
+    """To run."""
+
+    def cost(self, price_per_hour: float) -> float | None:
+        """Return the price of the estimated time; None if the time is unknown."""
+        seconds = self.estimate.seconds
+        return None if seconds is None else seconds / 3600 * price_per_hour
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain data."""
+        return asdict(self)
+
+
+def make_plan(sweep: Sweep, store: Store, *, accelerators: Iterable[str] = ()) -> Plan:
+    """Compare a sweep with a store.
+
+    accelerators: the kinds of GPU that the cluster has. Raises `StoreError`.
+    """
+    trials = store.trials(list(dict.fromkeys((*STATE_COLUMNS, *COLUMNS))))
+    run_ids = pa.array([item.spec.run_id for item in sweep.evaluations], pa.string())
+    done = is_done(run_ids, sweep.evaluations, sweep.resources, trials)
+    failed = trials.filter(pc.equal(trials["status"], pa.scalar("failed")))
+    failed_before = set(failed["run_id"].to_pylist())
+    todo = [item for item, is_there in zip(sweep.evaluations, done, strict=True) if not is_there]
+    to_run = tuple(item.spec.run_id for item in todo)
+    history = History(trials)
+    return Plan(
+        sweep=sweep.name,
+        total=len(sweep.evaluations),
+        done=int(done.sum()),
+        failed=sum(run_id in failed_before for run_id in to_run),
+        folded=sweep.n_folded,
+        device=history.device,
+        estimate=_estimate([item.spec for item in todo], history),
+        groups=tuple(_groups(todo, history)),
+        warnings=tuple(_warnings(sweep, history, sorted(set(accelerators)))),
+        run_ids=to_run,
+    )
+
+
+def _groups(todo: Sequence[PlannedEvaluation], history: History) -> list[Group]:
+    members: dict[tuple[str, str, str], list[EvalSpec]] = {}
+    for item in todo:
+        key = (item.spec.model, item.spec.dataset, item.spec.method)
+        members.setdefault(key, []).append(item.spec)
+    return [
+        Group(model=model, dataset=dataset, method=method, estimate=_estimate(specs, history))
+        for (model, dataset, method), specs in members.items()
+    ]
+
+
+def _estimate(specs: Sequence[EvalSpec], history: History) -> Estimate:
+    texts = [history.text(spec) for spec in specs]
+    works = [
+        None if text is None else token_forwards(spec, text)
+        for spec, text in zip(specs, texts, strict=True)
+    ]
+    times = [
+        work * rate
+        for spec, work in zip(specs, works, strict=True)
+        if work is not None and (rate := history.seconds_per_token_forward(spec)) is not None
+    ]
+    return Estimate(
+        evaluations=len(specs),
+        token_forwards=sum(work for work in works if work is not None),
+        work_is_exact=all(text is not None and text.is_exact for text in texts),
+        work_unknown=works.count(None),
+        seconds=sum(times) if times else (None if specs else 0.0),
+        time_unknown=len(specs) - len(times),
+    )
+
+
+def _warnings(sweep: Sweep, history: History, accelerators: list[str]) -> list[str]:
+    timed = any("latency" in item.spec.measure for item in sweep.evaluations)
+    if not timed or sweep.resources.accelerator is not None:
+        return []
+    advice = "speeds are compared on one kind only; pin it with --set resources.accelerator=TYPE"
+    found = []
+    if len(accelerators) > 1:
+        found.append(f"the cluster mixes accelerators ({', '.join(accelerators)}): {advice}")
+    if len(history.devices) > 1:
+        found.append(
+            f"the store has results of several devices ({', '.join(history.devices)}): {advice}"
+        )
+    return found

@@ -1,0 +1,105 @@
+"""Which evaluations of a sweep are left to run, given what the store holds.
+
+Done is an `ok` row of the run id; where latency is measured and the grid pins an accelerator, a
+row of such a device. Failed evaluations are run again unless the user says otherwise.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.grid.load import PlannedEvaluation, Resources, Sweep
+from orchestrator.store.store import TRIALS_FOLDER, Store
+
+STATE_COLUMNS = ("run_id", "status", "device_name")
+"""What has to be read from the store to know what is done."""
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """The evaluations of a sweep, by what the store says about them (places in the sweep)."""
+
+    todo: tuple[int, ...]
+    done: tuple[int, ...]
+    skipped: tuple[int, ...]
+    """Failed before and not to be run again, or beyond `--limit`."""
+    files: frozenset[str] = frozenset()
+    """The files in `trials/` that this was read from."""
+
+
+def find_remaining(
+    sweep: Sweep,
+    store: Store,
+    *,
+    skip_failed: bool = False,
+    remeasure: bool = False,
+    limit: int | None = None,
+) -> Remaining:
+    """Compare the sweep with the store. Raises `StoreError` if it cannot be read."""
+    reading = store.read(TRIALS_FOLDER, STATE_COLUMNS)
+    trials = reading.table
+    run_ids = pa.array([item.spec.run_id for item in sweep.evaluations], pa.string())
+    done = np.zeros(len(run_ids), dtype=bool)
+    if not remeasure:
+        done = is_done(run_ids, sweep.evaluations, sweep.resources, trials)
+    failed = np.zeros(len(run_ids), dtype=bool)
+    if skip_failed:
+        failed = _among(run_ids, trials.column("run_id")) & ~done
+    todo = np.flatnonzero(~done & ~failed)
+    beyond = todo[limit:] if limit is not None else todo[:0]
+    kept = todo[:limit]
+    skipped = np.sort(np.concatenate([np.flatnonzero(failed), beyond]))
+    return Remaining(
+        tuple(kept.tolist()),
+        tuple(np.flatnonzero(done).tolist()),
+        tuple(skipped.tolist()),
+        frozenset(reading.names),
+    )
+
+
+def is_done(
+    run_ids: pa.StringArray,
+    evaluations: Sequence[PlannedEvaluation],
+    resources: Resources,
+    trials: pa.Table,
+) -> "np.typing.NDArray[np.bool_]":
+    """Tell for each evaluation whether the rows of `STATE_COLUMNS` hold its result."""
+    ok = trials.filter(pc.equal(trials.column("status"), pa.scalar("ok")))
+    done = _among(run_ids, ok.column("run_id"))
+    if resources.accelerator is None:
+        return done
+    on_such = ok.filter(
+        pa.array(_devices_match(ok.column("device_name"), resources.accelerator), pa.bool_())
+    )
+    pinned = np.array(["latency" in item.spec.measure for item in evaluations], dtype=bool)
+    return np.where(pinned, _among(run_ids, on_such.column("run_id")), done)
+
+
+def device_matches(device_name: str | None, accelerator: str) -> bool:
+    """Tell whether a device is of a Ray accelerator type: "NVIDIA A100-SXM4-80GB" is an `A100`.
+
+    Variants that Ray names by memory (`A100-80G`) need both parts in the device's name.
+    """
+    name = re.sub(r"[^a-z0-9]+", " ", (device_name or "").lower()).split()
+    wanted = re.sub(r"[^a-z0-9]+", " ", accelerator.lower()).split()
+    return all(any(_same_part(given, part) for given in name) for part in wanted)
+
+
+def _same_part(given: str, wanted: str) -> bool:
+    return given == wanted or given == f"{wanted}b"  # "80G" in Ray, "80GB" in the driver
+
+
+def _devices_match(names: "pa.ChunkedArray[pa.StringScalar]", accelerator: str) -> list[bool]:
+    known = {name: device_matches(name, accelerator) for name in names.unique().to_pylist()}
+    return [known[name] for name in names.to_pylist()]
+
+
+def _among(
+    run_ids: pa.StringArray, found: "pa.ChunkedArray[pa.StringScalar]"
+) -> "np.typing.NDArray[np.bool_]":
+    mask = pc.is_in(run_ids, value_set=found.combine_chunks())
+    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)

@@ -1,0 +1,183 @@
+"""The figures beyond the original four: over position, latency and memory, the trade-off."""
+
+import math
+
+import numpy as np
+import pytest
+
+from analysis.drawing import published
+from analysis.drawing.axes import log_ticks
+from analysis.drawing.style import PALETTE, Look
+from analysis.errors import MissingRowsError
+from analysis.figures import pareto, registry
+from analysis.figures.perplexity_over_position import over_position
+from analysis.rows import blocks, comparable, frames
+from tests.support.analysis_rows import quickstart, row, table
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return quickstart()
+
+
+def prepare(rows, name):
+    chosen = comparable.choose(frames.tidy(table(rows)))
+    return registry.FAMILIES[name].select(chosen)
+
+
+def draw(rows, name, look=None):
+    look = look or Look()
+    with look.drawing():
+        return registry.FAMILIES[name].draw(
+            prepare(rows, name), blocks.from_table(table(rows)), look
+        )
+
+
+def curves(axes):
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+class TestPosition:
+    def test_stretches_add_up_to_the_perplexity_of_the_row(self, rows):
+        one = rows[1]
+        found = blocks.from_table(table([one]))[one["row_id"]]
+        for points in (1, 7, 48, 10_000):
+            position, perplexity = over_position(found, points=points)
+            assert len(position) <= points
+            length = -(-(int(found.index.max()) + 1) // points)
+            tokens = np.bincount((found.index // length).astype(int), found.tokens)
+            total = float((np.log(perplexity) * tokens).sum())
+            assert total == pytest.approx(one["nll_sum"])
+            assert (np.diff(position) > 0).all()
+
+    def test_documents_are_put_on_top_of_each_other(self):
+        one = row(dataset="stdlib", method="streaming", window_size=64)
+        found = blocks.from_table(table([one]))[one["row_id"]]
+        position, perplexity = over_position(found)
+        first = [n for i, n in zip(one["block_index"], one["block_nll"], strict=True) if i == 0]
+        assert len(first) == 3
+        assert perplexity[0] == pytest.approx(math.exp(sum(first) / (3 * 256)))
+        assert position[0] == 128
+
+    def test_all_methods_are_drawn_in_log_scale_with_the_first_eviction_marked(self, rows):
+        kept = [one for one in rows if one["method"] != "recompute" or one["budget"] == 132]
+        figure = draw(kept, "perplexity_over_position")
+        axes = figure.axes[0]
+        lines = curves(axes)
+        assert axes.get_yscale() == "log"
+        names = {"StreamingLLM", "window (0 sinks)", "dense", "recompute (baseline)"}
+        assert names <= set(lines)
+        assert list(lines["first eviction, at 133"].get_xdata()) == [133, 133]
+        assert list(lines["trained length, 512"].get_xdata()) == [512, 512]
+
+    def test_rows_without_block_sums_are_named_as_missing(self):
+        bare = row(method="streaming", changes={"block_size": None, "block_nll": None})
+        with pytest.raises(MissingRowsError, match="block sums"):
+            prepare([bare], "perplexity_over_position")
+
+
+class TestLatencyMemory:
+    def test_both_curves_hold_the_latencies_of_the_rows(self, rows):
+        figure = draw(rows, "latency_memory")
+        for name, method in (("StreamingLLM", "streaming"), ("recompute (baseline)", "recompute")):
+            line = curves(figure.axes[0])[name]
+            expected = {
+                one["budget"]: one["latency_ms_mean"]
+                for one in rows
+                if one["method"] == method
+                and (method == "recompute" or one["n_sink"] == 4)
+                and one["dataset"] == "pydoc"
+            }
+            assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == expected
+
+    def test_the_computed_cache_is_shown_and_named_where_no_memory_was_measured(self, rows):
+        figure = draw(rows, "latency_memory")
+        assert "computed" in figure.axes[1].get_title(loc="left")
+        line = curves(figure.axes[1])["StreamingLLM"]
+        assert list(line.get_ydata()) == [4096 * x / 2**20 for x in line.get_xdata()]
+
+    def test_measured_peak_memory_is_preferred(self, rows):
+        measured = [dict(one, peak_memory_bytes=2**30 + 2**20 * i) for i, one in enumerate(rows)]
+        figure = draw(measured, "latency_memory")
+        assert "Peak memory" in figure.axes[1].get_title(loc="left")
+        assert min(curves(figure.axes[1])["StreamingLLM"].get_ydata()) > 1024
+
+    def test_a_missing_baseline_budget_is_named_with_its_command(self, rows):
+        kept = [one for one in rows if one["method"] != "recompute" or one["budget"] != 68]
+        (missing,) = prepare(kept, "latency_memory").missing
+        assert missing.what == "no timed recompute row with budget 68"
+        assert '"window_size": [68]' in missing.command
+        assert '"measure": ["latency"]' in missing.command
+
+    def test_published_latencies_are_drawn_beside_only_when_asked_and_cited(self):
+        rows = [
+            row(model="random:llama-2-7b", method=method, window_size=window, n_sink=4)
+            for method in ("recompute", "streaming")
+            for window in (252, 508)
+        ]
+        plain = draw(rows, "latency_memory")
+        assert not any("paper" in name for name in curves(plain.axes[0]))
+        figure = draw(rows, "latency_memory", Look(published=True))
+        line = curves(figure.axes[0])["recompute, paper, A6000"]
+        assert list(line.get_ydata()) == [63, 103, 223, 523, 1411]
+        assert any("2309.17453" in text.get_text() for text in figure.texts)
+
+
+class TestPareto:
+    def test_the_frontier_holds_exactly_the_rows_that_nothing_beats(self, rows):
+        data = prepare(rows, "pareto")
+        best = set(pareto.frontier(data.rows)["row_id"])
+        points = data.rows[["row_id", "latency_ms_mean", "perplexity"]].to_numpy().tolist()
+        for row_id, latency, perplexity in points:
+            beaten = any(
+                a <= latency and b <= perplexity and (a, b) != (latency, perplexity)
+                for _, a, b in points
+            )
+            assert (row_id in best) is not beaten
+
+    def test_every_row_with_both_values_is_a_point(self, rows):
+        axes = draw(rows, "pareto").axes[0]
+        drawn = sum(
+            len(line.get_xdata()) for line in axes.get_lines() if line.get_marker() != "None"
+        )
+        assert drawn == len(prepare(rows, "pareto").rows) == 18
+
+    def test_a_point_beyond_training_is_hollow(self, rows):
+        axes = draw(rows, "pareto").axes[0]
+        (hollow,) = [line for line in axes.get_lines() if line.get_markerfacecolor() == "white"]
+        assert hollow.get_color() == PALETTE["streaming"]
+        assert len(hollow.get_xdata()) == 1
+
+
+@pytest.mark.parametrize("limits", [(10.3, 10.9), (1, 9), (15, 400), (0.2, 6000), (99, 101)])
+def test_a_log_axis_has_a_handful_of_round_ticks(limits):
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    axes.set_yscale("log")
+    axes.set_ylim(*limits)
+    log_ticks(axes.yaxis)
+    assert 3 <= len(axes.get_yticks()) <= 10
+    assert all(limits[0] <= tick <= limits[1] for tick in axes.get_yticks())
+
+
+def test_the_published_numbers_are_those_of_the_paper():
+    table_2 = {
+        (one["model"], one["n_sink"]): one["perplexity"]
+        for one in published.data()["perplexities"]
+        if one["where"] == "Table 2"
+    }
+    assert table_2["llama-2-7b", 0] == 3359.95
+    assert table_2["pythia-12b", 4] == 12.09
+    assert len(table_2) == 20
+    streaming = [c for c in published.latencies("random:llama-2-13b") if c.method == "streaming"]
+    assert streaming[0].values == [48, 52, 60, 75, 106]
+    assert "arXiv 2309.17453" in published.data()["source"]
+
+
+def test_a_window_of_0_stands_on_an_axis_that_does_not_claim_a_scale():
+    rows = [row(method="streaming", window_size=window) for window in (0, 16, 32)]
+    axes = draw(rows, "ablation_window_size").axes[0]
+    assert axes.get_xscale() == "linear"
+    assert axes.get_xlabel() == "window size (tokens)"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "16", "32"]

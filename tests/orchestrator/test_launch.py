@@ -1,0 +1,90 @@
+"""The same launch in this process, without ray and datasets, and on a Ray of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.store import Store
+
+ROOT = Path(__file__).parents[2]
+GRID = {
+    "sweep": "s",
+    "defaults": {"model": "demo", "max_tokens": 200, "decode_tokens": 4, "repeats": 1},
+    "grids": [
+        {
+            "dataset": ["pydoc", "stdlib"],
+            "max_documents": 1,
+            "method": ["recompute", "streaming", "window", "dense"],
+            "window_size": 32,
+        }
+    ],
+}
+HIDDEN = "import sys\nsys.modules['ray'] = sys.modules['datasets'] = None\n"
+MAIN = "import sys\nfrom orchestrator.cli import main\nmain()\n"
+PLACES = {
+    "inline": (MAIN, ["--inline"]),
+    "without ray and datasets": (HIDDEN + MAIN, ["--inline"]),
+    "local ray": (MAIN, ["--local"]),
+}
+
+
+def launch(folder: Path, code: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, "launch", "--grid", "g.yaml", "--store", "store"]
+    return subprocess.run(
+        [*command, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """Perplexity by run id, for each place."""
+    found = {}
+    for place, (code, arguments) in PLACES.items():
+        folder = tmp_path_factory.mktemp("place")
+        (folder / "g.yaml").write_text(json.dumps(GRID))
+        done = launch(folder, code, arguments)
+        assert done.returncode == 0, done.stderr
+        table = Store(folder / "store").results(["run_id", "perplexity"])
+        found[place] = dict(zip(*table.to_pydict().values(), strict=True))
+    return found
+
+
+def test_every_place_gives_the_same_evaluations_the_same_perplexities(
+    outcomes: dict[str, dict[str, float]],
+) -> None:
+    reference = outcomes["inline"]
+    assert len(reference) == 8
+    for place, found in outcomes.items():
+        assert found == pytest.approx(reference, rel=1e-9), place
+
+
+def test_without_ray_the_remedy_is_said(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(json.dumps(GRID))
+    done = launch(tmp_path, HIDDEN + MAIN, ["--local"])
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "ray is not installed" in line
+    assert "--inline" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["g.yaml"]
+
+
+def test_where_nothing_is_left_neither_torch_nor_ray_is_started(tmp_path: Path) -> None:
+    grid = {**GRID, "grids": [{"dataset": "random", "method": "dense"}]}
+    grid["defaults"] = {**GRID["defaults"], "model": "random:tiny-neox"}
+    (tmp_path / "g.yaml").write_text(json.dumps(grid))
+    assert launch(tmp_path, MAIN, ["--inline"]).returncode == 0
+    without = "import sys\nsys.modules['torch'] = sys.modules['ray'] = None\n" + MAIN
+    again = launch(tmp_path, without, ["--local"])
+    assert again.returncode == 0, again.stderr
+    assert "(0 run now, 1 done before)" in again.stdout
+    measured_again = launch(tmp_path, without, ["--local", "--remeasure"])
+    assert measured_again.returncode == 2

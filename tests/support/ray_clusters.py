@@ -1,0 +1,35 @@
+"""Real Ray clusters of several nodes on this machine, for tests."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster as TestCluster
+
+from orchestrator.cluster.connection import Cluster, protect_token
+
+STORE_BYTES = 80_000_000
+HEAD = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+
+
+@contextlib.contextmanager
+def cluster_of(*nodes: dict[str, Any]) -> Iterator[tuple[TestCluster, Cluster, list[Any]]]:
+    """Start a head without CPUs and these worker nodes; yield the test's and the driver's view."""
+    protect_token()
+    # Workers import the evaluators of tests and benchmarks.
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    test_cluster = TestCluster(initialize_head=True, head_node_args=dict(HEAD))
+    try:
+        workers = [
+            test_cluster.add_node(**{"num_cpus": 0, "object_store_memory": STORE_BYTES, **node})
+            for node in nodes
+        ]
+        test_cluster.wait_for_nodes()
+        ray.init(address=test_cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield test_cluster, Cluster(test_cluster.address), workers
+    finally:
+        ray.shutdown()
+        test_cluster.shutdown()

@@ -1,0 +1,92 @@
+"""Visibility, eviction and windows against brute force over the definition."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.attention.visibility import (
+    DENSE,
+    Visibility,
+    compression_ratio,
+    evicted_tokens,
+    recompute_windows,
+)
+
+sizes = st.integers(0, 12)
+budgets = st.tuples(sizes, sizes).filter(lambda pair: sum(pair) > 0)
+
+
+def visible_by_definition(query, n_sink, window_size):
+    """DESIGN of the method, written out: all keys until t = B, then sinks and window."""
+    if query <= n_sink + window_size:
+        return set(range(query + 1))
+    return set(range(n_sink)) | set(range(max(n_sink, query - window_size), query + 1))
+
+
+@given(budgets, st.integers(0, 60))
+def test_a_query_sees_exactly_the_keys_of_the_definition(budget, query):
+    visibility = Visibility(*budget)
+    seen = {key for key in range(70) if visibility.sees(query, key)}
+    assert seen == visible_by_definition(query, *budget)
+
+
+@given(budgets, st.integers(0, 60))
+def test_a_query_sees_its_whole_past_or_a_full_budget_and_itself(budget, query):
+    visibility = Visibility(*budget)
+    seen = sum(visibility.sees(query, key) for key in range(query + 1))
+    assert seen == min(query, sum(budget)) + 1
+
+
+@given(budgets, st.integers(0, 60))
+def test_keys_are_evicted_for_good(budget, query):
+    visibility = Visibility(*budget)
+    for key in range(query + 1):
+        if not visibility.sees(query, key):
+            assert not visibility.sees(query + 1, key)
+
+
+@given(budgets, st.integers(1, 60))
+def test_the_oldest_recent_key_is_the_first_one_behind_the_sinks(budget, query):
+    visibility = Visibility(*budget)
+    recent = [k for k in range(budget[0], query + 1) if visibility.sees(query, k)]
+    expected = min(recent) if recent else query
+    assert visibility.oldest_recent(query) == expected
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_dense_attention_sees_every_earlier_key(query, key):
+    assert DENSE.sees(query, key) == (key <= query)
+
+
+@given(budgets, st.lists(st.integers(1, 80), min_size=1, max_size=4))
+def test_evicted_tokens_are_those_some_query_no_longer_sees(budget, lengths):
+    visibility = Visibility(*budget)
+    missed = 0
+    for length in lengths:
+        last_query = length - 2
+        # Eviction follows the forward of the last scored query, too.
+        keys = range(max(0, last_query + 1))
+        missed += sum(not visibility.sees(last_query + 1, key) for key in keys)
+    assert evicted_tokens(lengths, sum(budget)) == missed
+
+
+def test_compression_counts_what_the_cache_holds_at_the_end():
+    assert compression_ratio([100, 10], budget=20) == pytest.approx(1 - 30 / 110)
+    assert compression_ratio([10], budget=20) == 0
+
+
+@given(st.integers(1, 90), st.integers(1, 20), st.data())
+def test_windows_score_every_query_once_with_at_most_the_budget_before_it(queries, budget, data):
+    stride = data.draw(st.integers(1, budget + 1))
+    scored = []
+    for first, end, start in recompute_windows(queries, budget, stride):
+        assert first <= start < end
+        assert end - first <= budget + 1
+        scored += range(start, end)
+    assert scored == list(range(queries))
+
+
+@given(st.integers(1, 90), st.integers(1, 20))
+def test_windows_of_stride_one_hold_the_full_budget(queries, budget):
+    for first, end, start in recompute_windows(queries, budget, 1)[1:]:
+        assert (end - first, end - start) == (budget + 1, 1)

@@ -1,0 +1,199 @@
+"""The parallel pass: a whole stream in chunks, exactly as if decoded token by token.
+
+The hidden states of a streaming decoder depend on visible keys alone. So one causal pass over a
+chunk of queries is the streaming result, if its attention is masked to the visible set, the keys
+that later queries see are carried to the next chunk in every layer, keys are rotated once at
+their true position, and the query is rotated twice: at t for recent keys, at min(t, B) for the
+sinks (docs/method.md has the proof). Dense attention is the same pass without eviction.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.attention.fused import Kernel, Recent, Sinks, attend_fused, kernel_for
+from workers.attention.interface import LayerCall, weigh
+from workers.attention.rotary import Angles, Rotary, rotate
+from workers.attention.visibility import DENSE, Visibility
+from workers.contract.errors import UnsupportedModelError
+
+
+@dataclass
+class LayerState:
+    """Keys and values carried by one layer, sorted by position.
+
+    keys, values: [batch, kv_heads, m, head_dim], keys rotated; positions: int64 [m].
+    """
+
+    keys: Tensor
+    values: Tensor
+    positions: Tensor
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What all layers share while one chunk runs; positions: int64 [n]."""
+
+    positions: Tensor
+    angles: tuple[Angles, ...]
+    sink_angles: tuple[Angles, ...] | None
+    masks: dict[tuple[Visibility, int], Tensor]
+
+
+class ChunkedPass:
+    """Attention over consecutive chunks of one stream, under one visibility."""
+
+    def __init__(self, rotary: Rotary, visibility: Visibility) -> None:
+        self.rotary = rotary
+        self.visibility = visibility
+        self.position = 0
+        """Tokens already passed: the position of the next chunk's first query."""
+        self.layers: dict[int, LayerState] = {}
+        self._start = 0
+        self._chunk: _Chunk | None = None
+
+    def begin(self, n_queries: int, device: torch.device) -> None:
+        """Announce the next chunk of `n_queries` tokens, to be run right after."""
+        self._start, self.position = self.position, self.position + n_queries
+        positions = torch.arange(self._start, self.position, device=device)
+        self._chunk = _Chunk(
+            positions=positions,
+            angles=self.rotary.angles(positions),
+            sink_angles=self._sink_angles(positions),
+            masks={},
+        )
+
+    def attend(self, call: LayerCall) -> Tensor:
+        """Attend one layer's chunk to the carried keys and to itself, then evict."""
+        chunk = self._chunk
+        assert chunk is not None, "begin() announces every chunk"
+        which = self.rotary.of_layer[call.layer]
+        rule = layer_visibility(self.visibility, call.sliding_window)
+        seen = rule if self._evicts(rule) else DENSE  # a shorter rule for the same keys
+        state = self._extended(call, rotate(call.key, chunk.angles[which]), chunk.positions)
+        query, sink_query = rotate(call.query, chunk.angles[which]), None
+        if seen.n_sink and chunk.sink_angles is not None:
+            sink_query = rotate(call.query, chunk.sink_angles[which])
+        mixed = self._mixed(call, seen, state, query, sink_query)
+        self.layers[call.layer] = evict(state, rule, self.position)
+        return mixed
+
+    def _evicts(self, rule: Visibility) -> bool:
+        """Tell whether any query up to the end of this chunk misses a key."""
+        return rule.budget is not None and self.position - 1 > rule.budget
+
+    def _mixed(
+        self,
+        call: LayerCall,
+        seen: Visibility,
+        state: LayerState,
+        query: Tensor,
+        sink_query: Tensor | None,
+    ) -> Tensor:
+        """Attend rotated queries to a layer's keys, by a fused kernel where that is possible."""
+        n_sink, keys, values = seen.n_sink, state.keys, state.values
+
+        def mask(first: int) -> Tensor:
+            return self._mask(seen, state.positions[first:], query.dtype)
+
+        kernel = _kernel(call) if n_sink <= self._start else None
+        if kernel is None:
+            return weigh(
+                query, keys, values, call, sink_query=sink_query, n_sink=n_sink, mask=mask(0)
+            )
+        recent = Recent(
+            query,
+            keys[:, :, n_sink:],
+            values[:, :, n_sink:],
+            call.scaling,
+            seen.window_size,
+            lambda: mask(n_sink),
+        )
+        if sink_query is None:
+            return attend_fused(kernel, recent, None)
+        sinks = Sinks(sink_query, keys[:, :, :n_sink], values[:, :, :n_sink])
+        return attend_fused(kernel, recent, sinks)
+
+    def _sink_angles(self, positions: Tensor) -> tuple[Angles, ...] | None:
+        """Return angles at min(t, B), or None where they would be those at t."""
+        budget = self.visibility.budget
+        if budget is None or self.visibility.n_sink == 0 or self.position - 1 <= budget:
+            return None
+        return self.rotary.angles(positions.clamp(max=budget))
+
+    def _extended(self, call: LayerCall, keys: Tensor, positions: Tensor) -> LayerState:
+        carried = self.layers.get(call.layer)
+        if carried is None:
+            return LayerState(keys, call.value, positions)
+        return LayerState(
+            torch.cat([carried.keys, keys], dim=2),
+            torch.cat([carried.values, call.value], dim=2),
+            torch.cat([carried.positions, positions]),
+        )
+
+    def _mask(self, seen: Visibility, keys: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the additive mask [n, m]; layers with the same keys share it."""
+        assert self._chunk is not None
+        masks, identity = self._chunk.masks, (seen, len(keys))
+        if identity not in masks:
+            masks[identity] = additive_mask(self._chunk.positions, keys, seen, dtype)
+        return masks[identity]
+
+
+def _kernel(call: LayerCall) -> Kernel | None:
+    head_dim = call.query.shape[-1]
+    if call.softcap is not None or call.value.shape[-1] != head_dim:
+        return None
+    groups = call.query.shape[1] // call.key.shape[1]
+    return kernel_for(call.query.device, call.query.dtype, head_dim, groups)
+
+
+def additive_mask(
+    queries: Tensor, keys: Tensor, visibility: Visibility, dtype: torch.dtype
+) -> Tensor:
+    """Return 0 where the query sees the key and -inf elsewhere: [n_queries, n_keys].
+
+    The tensor form of `Visibility.sees`.
+    """
+    query, key = queries[:, None], keys[None, :]
+    visible = key <= query
+    if visibility.window_size is not None:
+        visible &= (key < visibility.n_sink) | (key >= query - visibility.window_size)
+    mask = torch.zeros(visible.shape, dtype=dtype, device=queries.device)
+    return mask.masked_fill_(~visible, float("-inf"))
+
+
+def evict(state: LayerState, visibility: Visibility, next_query: int) -> LayerState:
+    """Return what the queries from `next_query` on can still see of a layer's keys."""
+    if visibility.window_size is None:
+        return state
+    first = visibility.oldest_recent(next_query)
+    n_sinks = min(visibility.n_sink, len(state.positions))
+    n_recent = min(next_query - first, len(state.positions) - n_sinks)
+    kept = [slice(0, n_sinks), slice(len(state.positions) - n_recent, None)]
+    # Slices of a larger tensor would keep all of it alive, so the kept keys are copied.
+    return LayerState(
+        torch.cat([state.keys[:, :, part] for part in kept], dim=2),
+        torch.cat([state.values[:, :, part] for part in kept], dim=2),
+        torch.cat([state.positions[part] for part in kept]),
+    )
+
+
+def layer_visibility(visibility: Visibility, sliding_window: int | None) -> Visibility:
+    """Combine our visibility with the model's own sliding window in a layer.
+
+    A streaming cache that fits into the layer's window is not restricted by it; dense attention
+    becomes the layer's own window. Anything else is refused.
+    """
+    if sliding_window is None:
+        return visibility
+    if visibility.budget is None:
+        return Visibility(n_sink=0, window_size=sliding_window - 1)
+    if visibility.budget + 1 > sliding_window:
+        raise UnsupportedModelError(
+            f"the model's own sliding window of {sliding_window} tokens is shorter than the "
+            f"{visibility.budget + 1} keys of this evaluation; choose n_sink + window_size < "
+            f"{sliding_window}"
+        )
+    return visibility

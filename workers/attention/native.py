@@ -1,0 +1,127 @@
+"""Exact evaluation, token by token, of families whose attention we cannot take over.
+
+Falcon (rotary) and MPT and BLOOM (ALiBi), the paper's other families, do not call transformers'
+AttentionInterface. They run on their own attention and cache, one token per forward, with
+positions counted in the cache: after each forward the oldest token behind the sinks is dropped,
+and rotary keys behind it are rotated back by one position (ALiBi follows the cache's length by
+itself). As in mit-han-lab/streaming-llm: slow, but exact.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from workers.attention.rotary import Angles, rotary_of, rotate
+from workers.attention.visibility import DENSE, Visibility
+from workers.contract.errors import NumericalError, UnsupportedModelError
+
+NATIVE_FAMILIES = ("falcon", "mpt", "bloom")
+"""transformers model types that are evaluated this way."""
+CHECK_TOKENS = 24
+TOLERANCE = 1e-3
+"""Relative to the largest value compared; float32."""
+
+
+class NativeDecoder:
+    """Decodes one stream on the model's own attention, under one visibility."""
+
+    def __init__(self, model: Any, visibility: Visibility, device: torch.device) -> None:
+        self.model, self.visibility = model, visibility
+        self.cache = DynamicCache()
+        self._back = _one_back(model, device)
+        """Angles of one position back; None where keys carry no position."""
+        self._takes_positions = model.config.model_type == "falcon"
+
+    @torch.inference_mode()
+    def step(self, token: Tensor) -> Tensor:
+        """Return the logits [vocab] after one more token, int64 [1], and evict."""
+        options = {}
+        if self._takes_positions:
+            options["position_ids"] = torch.tensor([[self.cache.get_seq_length()]]).to(token.device)
+        output = self.model(token[None], past_key_values=self.cache, use_cache=True, **options)
+        budget = self.visibility.budget
+        if budget is not None and self.cache.get_seq_length() > budget:
+            self._evict()
+        logits: Tensor = output.logits[0, -1]
+        return logits
+
+    def snapshot(self) -> list[tuple[Tensor, Tensor]]:
+        """Return keys and values of every layer; steps replace them and never write into them."""
+        return [(layer.keys, layer.values) for layer in self.cache.layers]
+
+    def restore(self, snapshot: list[tuple[Tensor, Tensor]]) -> None:
+        """Go back to a snapshot."""
+        for layer, (keys, values) in zip(self.cache.layers, snapshot, strict=True):
+            layer.keys, layer.values = keys, values
+
+    def _evict(self) -> None:
+        n_sink = self.visibility.n_sink
+        for layer in self.cache.layers:
+            behind = layer.keys[:, :, n_sink + 1 :]
+            if self._back is not None:
+                behind = rotate(behind, self._back)
+            values = [layer.values[:, :, :n_sink], layer.values[:, :, n_sink + 1 :]]
+            layer.keys = torch.cat([layer.keys[:, :, :n_sink], behind], dim=2)
+            layer.values = torch.cat(values, dim=2)
+
+
+def native_stream_logits(
+    model: Any, ids: Tensor, visibility: Visibility
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (query, logits [vocab]) for all T - 1 queries of token ids [T]."""
+    decoder = NativeDecoder(model, visibility, ids.device)
+    for query in range(len(ids) - 1):
+        yield query, decoder.step(ids[query : query + 1])
+
+
+@torch.inference_mode()
+def native_window_logits(model: Any, rows: Tensor, keep: int) -> Tensor:
+    """Return the last `keep` logits of fresh forwards over windows [batch, n]."""
+    logits: Tensor = model(rows, use_cache=False, logits_to_keep=keep).logits
+    return logits
+
+
+def make_room(model: Any, positions: int) -> None:
+    """Let MPT attend over this many keys: its ALiBi is a table of `max_seq_len` entries."""
+    if hasattr(model.config, "max_seq_len"):
+        model.config.max_seq_len = max(model.config.max_seq_len, positions)
+
+
+def check_native(model: Any, vocabulary: int, device: torch.device) -> None:
+    """Make sure that a step is a forward, and that an evicted key moves as it should.
+
+    Raises `NumericalError` if decoding without eviction is not the library's own forward, and
+    `UnsupportedModelError` if first-layer keys, moved back by one position, are not those of a
+    token that was there from the start.
+    """
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(vocabulary, (CHECK_TOKENS + 1,), generator=generator).to(device)
+    whole = native_window_logits(model, ids[None, :-1], 0)[0]
+    steps = torch.stack([logits for _, logits in native_stream_logits(model, ids, DENSE)])
+    if not _close(steps, whole):
+        raise NumericalError("self-check failed: token-by-token decoding is not the forward")
+    rolled, fresh = (
+        NativeDecoder(model, Visibility(0, CHECK_TOKENS - 2), device) for _ in range(2)
+    )
+    for token in ids[: CHECK_TOKENS - 1, None]:
+        rolled.step(token)
+    for token in ids[1 : CHECK_TOKENS - 1, None]:
+        fresh.step(token)
+    if not _close(rolled.cache.layers[0].keys, fresh.cache.layers[0].keys):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} does not place keys by half-split rotation or ALiBi"
+        )
+
+
+def _close(actual: Tensor, expected: Tensor) -> bool:
+    return bool((actual - expected).abs().max() <= TOLERANCE * expected.abs().max())
+
+
+def _one_back(model: Any, device: torch.device) -> Angles | None:
+    if model.config.model_type != "falcon" or model.config.alibi:
+        return None
+    rotary = rotary_of(model, model.config.num_hidden_layers)
+    return rotary.angles(torch.tensor([-1], device=device))[0]

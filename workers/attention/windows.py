@@ -1,0 +1,51 @@
+"""The attention of `recompute`: independent windows, each a fresh causal forward from 0.
+
+Uses torch's fused causal attention, the strongest baseline at hand: a speedup over `recompute`
+must not come from a slow `recompute`.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workers.attention.chunked import additive_mask
+from workers.attention.interface import LayerCall, weigh
+from workers.attention.rotary import Angles, Rotary, rotate
+from workers.attention.visibility import DENSE
+from workers.contract.errors import UnsupportedModelError
+
+
+class WindowPass:
+    """Causal attention over a batch of windows of `length` tokens, positions 0 … length - 1."""
+
+    def __init__(self, rotary: Rotary, length: int, device: torch.device) -> None:
+        self.rotary = rotary
+        self.length = length
+        self._positions = torch.arange(length, device=device)
+        self._angles: tuple[Angles, ...] = rotary.angles(self._positions)
+
+    def attend(self, call: LayerCall) -> Tensor:
+        """Attend [batch, heads, length, head_dim] causally within each window."""
+        _refuse_shorter_window(call.sliding_window, self.length)
+        angles = self._angles[self.rotary.of_layer[call.layer]]
+        query, key = rotate(call.query, angles), rotate(call.key, angles)
+        if call.softcap is not None:
+            mask = additive_mask(self._positions, self._positions, DENSE, query.dtype)
+            return weigh(query, key, call.value, call, mask=mask)
+        return functional.scaled_dot_product_attention(
+            query,
+            key,
+            call.value,
+            is_causal=True,
+            scale=call.scaling,
+            enable_gqa=bool(query.shape[1] != key.shape[1]),  # a tensor while a step is traced
+        )
+
+
+def _refuse_shorter_window(sliding_window: int | None, length: int) -> None:
+    if sliding_window is not None and length > sliding_window:
+        raise UnsupportedModelError(
+            f"the model's own sliding window of {sliding_window} tokens is shorter than the "
+            f"{length} tokens of a recomputed window; choose n_sink + window_size < "
+            f"{sliding_window}"
+        )

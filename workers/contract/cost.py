@@ -1,0 +1,75 @@
+"""How much work evaluations are, in token-forwards: tokens run through the model.
+
+It can be said before anything has run, it is the same on every device, and it is what separates
+`recompute` (a whole window per scored token) from the methods that keep a cache.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workers.contract.spec import FILE_PREFIX, EvalSpec
+
+ONE_STREAM = ("pydoc", "wikitext-103", "random")
+"""Data sets that are one document (`random`: unless `max_documents` asks for more)."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """How long the documents of an evaluation are, as far as it is known before reading them."""
+
+    n_documents: int
+    n_tokens: int
+    """Of all documents together."""
+    is_exact: bool
+    """False: an upper bound, from `max_documents` and `max_tokens`."""
+
+
+def text_from_limits(spec: EvalSpec) -> Text | None:
+    """Return an upper bound for the text of a spec; None if its limits do not give one."""
+    documents = spec.max_documents
+    one_stream = spec.dataset in ONE_STREAM or (
+        spec.dataset.startswith(FILE_PREFIX) and spec.dataset.endswith(".txt")
+    )
+    if one_stream and (documents is None or spec.dataset != "random"):
+        documents = 1
+    if documents is None or spec.max_tokens is None:
+        return None
+    return Text(documents, documents * spec.max_tokens, is_exact=spec.dataset == "random")
+
+
+def token_forwards(spec: EvalSpec, text: Text) -> int:
+    """Return the work of an evaluation of documents that are about equally long."""
+    lengths = _equal_lengths(text)
+    work = 0
+    if "quality" in spec.measure:
+        work += sum(_quality(spec, length) for length in lengths)
+    if "latency" in spec.measure:
+        work += decode_forwards(spec) + _prefill(spec, max(lengths))
+    return work
+
+
+def decode_forwards(spec: EvalSpec) -> int:
+    """Return the work of the decode steps alone; `recompute` runs a window for each."""
+    steps = spec.repeats * (spec.warmup_tokens + spec.decode_tokens)
+    window = (spec.budget or 0) + 1 if spec.method == "recompute" else 1
+    return steps * window
+
+
+def _quality(spec: EvalSpec, length: int) -> int:
+    queries = max(0, length - 1)
+    if spec.method != "recompute":
+        return queries
+    window = (spec.budget or 0) + 1
+    first = min(queries, window)
+    return first + -(-(queries - first) // spec.recompute_stride) * window
+
+
+def _prefill(spec: EvalSpec, length: int) -> int:
+    if spec.method == "recompute":
+        return 0
+    return max(0, length - 1 - spec.warmup_tokens - spec.decode_tokens)
+
+
+def _equal_lengths(text: Text) -> Sequence[int]:
+    each, rest = divmod(text.n_tokens, text.n_documents)
+    return [each + (i < rest) for i in range(text.n_documents)]

@@ -1,0 +1,293 @@
+"""What one evaluation is: its fields, what they may be, and the identity they give it.
+
+Standard library only: the command line, the grid reader and the analysis import this file
+without paying for torch or ray.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any, Literal, get_args
+
+from workers.contract.errors import SpecError
+
+EVAL_VERSION = 1
+"""Rises whenever a change alters results; part of every run id."""
+
+Method = Literal["dense", "recompute", "streaming", "window"]
+DType = Literal["float32", "float16", "bfloat16"]
+Measure = Literal["quality", "latency"]
+
+METHODS: tuple[str, ...] = get_args(Method)
+DTYPES: tuple[str, ...] = get_args(DType)
+MEASURES: tuple[str, ...] = get_args(Measure)
+NAMED_DATASETS = ("wikitext-103", "pg19", "pydoc", "stdlib", "random")
+FILE_FORMATS = ("txt", "json", "jsonl", "parquet")
+FILE_PREFIX = "file:"
+RANDOM_MODEL_PREFIX = "random:"
+DEFAULT_COLUMN = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec:
+    """One evaluation: a model, a text, a method and what to measure.
+
+    Raises `SpecError` (a `ValueError`) that names every wrong field.
+    """
+
+    model: str
+    """Hub id, local folder, `demo`, or `random:<preset>`."""
+    dataset: str
+    """`wikitext-103`, `pg19`, `pydoc`, `stdlib`, `random` or `file:PATH[#column]`."""
+    method: str
+    """One of `METHODS`."""
+    model_revision: str | None = None
+    """Hub commit or content hash; filled in when a grid is expanded."""
+    dataset_revision: str | None = None
+    """Hub commit or content hash; filled in when a grid is expanded."""
+    dtype: str = "float32"
+    split: str = "test"
+    max_documents: int | None = None
+    max_tokens: int | None = None
+    """Tokens per document, BOS included: `max_tokens - 1` are scored."""
+    n_sink: int = 4
+    window_size: int = 1024
+    recompute_stride: int = 1
+    measure: Sequence[str] = MEASURES
+    decode_tokens: int = 256
+    warmup_tokens: int = 16
+    repeats: int = 3
+    seed: int = 0
+    trust_remote_code: bool = False
+    save_token_nll: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.measure, list):  # as JSON, YAML and Parquet give it
+            object.__setattr__(self, "measure", tuple(self.measure))
+        if found := list(problems(self)):
+            raise SpecError(found)
+
+    @property
+    def budget(self) -> int | None:
+        """Cached tokens B = `n_sink + window_size` of the normalised spec; None for `dense`."""
+        spec = normalise(self)
+        return None if spec.method == "dense" else spec.n_sink + spec.window_size
+
+    @cached_property  # grids of a million ask for it several times
+    def run_id(self) -> str:
+        """16 hex digits that identify the result: normalised spec and `EVAL_VERSION`, no more."""
+        payload = {"eval_version": EVAL_VERSION, "spec": identity(self)}
+        text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+DEFAULTS: Mapping[str, Any] = {
+    field.name: field.default for field in fields(EvalSpec) if field.default is not MISSING
+}
+FIELD_NAMES: tuple[str, ...] = tuple(field.name for field in fields(EvalSpec))
+TIMING_FIELDS = ("decode_tokens", "warmup_tokens", "repeats")
+
+
+def normalise(spec: EvalSpec) -> EvalSpec:
+    """Return the one spelling of all specs that mean the same evaluation.
+
+    `window` is `streaming` without sinks, `recompute` depends on its budget alone, and fields
+    that cannot influence a result go back to their defaults. Paths are kept.
+    """
+    changes: dict[str, Any] = {"measure": tuple(m for m in MEASURES if m in spec.measure)}
+    if spec.method == "window":
+        changes |= {"method": "streaming", "n_sink": 0}
+    elif spec.method == "recompute":
+        changes |= {"n_sink": 0, "window_size": spec.n_sink + spec.window_size}
+    elif spec.method == "dense":
+        changes |= _defaults("n_sink", "window_size")
+    if spec.method != "recompute":
+        changes |= _defaults("recompute_stride")
+    if "latency" not in spec.measure:
+        changes |= _defaults(*TIMING_FIELDS)
+    if "quality" not in spec.measure:
+        changes |= _defaults("save_token_nll")
+    if not is_hub_dataset(spec.dataset):
+        changes |= _defaults("split")
+    # Building a spec checks it, which is most of the cost of expanding a large grid.
+    is_normal = all(getattr(spec, name) == value for name, value in changes.items())
+    return spec if is_normal else replace(spec, **changes)
+
+
+def identity(spec: EvalSpec) -> dict[str, Any]:
+    """Return what `run_id` hashes: the normalised fields that differ from their defaults.
+
+    Paths are replaced by what they mean (the content hash is in the revision fields), so that
+    moving a file or a folder keeps the run id and changing its content does not.
+    """
+    values = _values(normalise(spec))
+    values["model"] = _model_identity(spec.model)
+    values["dataset"] = _dataset_identity(spec.dataset)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name not in DEFAULTS or value != DEFAULTS[name]
+    }
+
+
+def columns(spec: EvalSpec) -> dict[str, Any]:
+    """Return the normalised spec as columns of a row; what `dense` has no use for is None."""
+    values = _values(normalise(spec))
+    values["measure"] = list(values["measure"])
+    if spec.method == "dense":
+        values |= {"n_sink": None, "window_size": None}
+    return values
+
+
+def from_columns(row: Mapping[str, Any]) -> EvalSpec:
+    """Rebuild the normalised spec from the columns of a row."""
+    given = {name: row[name] for name in FIELD_NAMES if row.get(name) is not None}
+    return EvalSpec(**given)
+
+
+def problems(spec: EvalSpec) -> Iterator[tuple[str, str]]:
+    """Yield (field, message) for every value that is not allowed."""
+    wrong_types = list(_wrong_types(spec))
+    yield from wrong_types or [*_wrong_choices(spec), *_wrong_numbers(spec)]
+
+
+def split_file_dataset(dataset: str) -> tuple[str, str, str]:
+    """Split `file:PATH[#column]` into (path, format, column).
+
+    The format is the file's suffix without the dot; the column is `text` unless named.
+    """
+    path, _, column = dataset.removeprefix(FILE_PREFIX).partition("#")
+    return path, PurePosixPath(path).suffix.lower().lstrip("."), column or DEFAULT_COLUMN
+
+
+def is_local_model(model: str) -> bool:
+    """Tell a local folder (an absolute or dotted path) from a Hub id."""
+    return model.startswith(("/", "./", "../", "~"))
+
+
+def is_hub_model(model: str) -> bool:
+    """Tell whether the model comes from the Hub."""
+    return not (model == "demo" or model.startswith(RANDOM_MODEL_PREFIX) or is_local_model(model))
+
+
+def is_hub_dataset(dataset: str) -> bool:
+    """Tell whether the text comes from the Hub."""
+    return dataset in ("wikitext-103", "pg19")
+
+
+def _values(spec: EvalSpec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in FIELD_NAMES}  # `asdict` copies deeply, slowly
+
+
+def _defaults(*names: str) -> dict[str, Any]:
+    return {name: DEFAULTS[name] for name in names}
+
+
+def _model_identity(model: str) -> str:
+    return "folder:" if is_local_model(model) else model
+
+
+def _dataset_identity(dataset: str) -> str:
+    if not dataset.startswith(FILE_PREFIX):
+        return dataset
+    _, file_format, column = split_file_dataset(dataset)
+    return f"{FILE_PREFIX}{file_format}" + ("" if file_format == "txt" else f"#{column}")
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "model": (str,),
+    "dataset": (str,),
+    "method": (str,),
+    "model_revision": (str, type(None)),
+    "dataset_revision": (str, type(None)),
+    "dtype": (str,),
+    "split": (str,),
+    "max_documents": (int, type(None)),
+    "max_tokens": (int, type(None)),
+    "n_sink": (int,),
+    "window_size": (int,),
+    "recompute_stride": (int,),
+    "measure": (tuple,),
+    "decode_tokens": (int,),
+    "warmup_tokens": (int,),
+    "repeats": (int,),
+    "seed": (int,),
+    "trust_remote_code": (bool,),
+    "save_token_nll": (bool,),
+}
+
+_MINIMUM: Mapping[str, int] = {
+    "max_documents": 1,
+    "max_tokens": 2,
+    "n_sink": 0,
+    "window_size": 0,
+    "recompute_stride": 1,
+    "decode_tokens": 1,
+    "warmup_tokens": 0,
+    "repeats": 1,
+    "seed": 0,
+}
+
+
+def _wrong_types(spec: EvalSpec) -> Iterator[tuple[str, str]]:
+    for name, allowed in _TYPES.items():
+        value = getattr(spec, name)
+        # bool is an int in Python, but `n_sink: true` is a mistake in a grid.
+        mistaken_bool = isinstance(value, bool) and bool not in allowed
+        if mistaken_bool or not isinstance(value, allowed):
+            names = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
+            yield name, f"must be {names}, got {value!r}"
+
+
+def _wrong_choices(spec: EvalSpec) -> Iterator[tuple[str, str]]:
+    for name, allowed in (("method", METHODS), ("dtype", DTYPES)):
+        value = getattr(spec, name)
+        if value not in allowed:
+            yield name, f"must be one of {', '.join(allowed)}, got {value!r}"
+    if not spec.measure or set(spec.measure) - set(MEASURES):
+        yield "measure", f"must list some of {', '.join(MEASURES)}, got {list(spec.measure)!r}"
+    if message := _wrong_model(spec.model):
+        yield "model", message
+    if message := _wrong_dataset(spec.dataset):
+        yield "dataset", message
+
+
+def _wrong_model(model: str) -> str | None:
+    if not model.strip():
+        return "must be a Hub id, a local folder, demo or random:<preset>, got an empty string"
+    hub_id = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model)
+    if is_hub_model(model) and not hub_id:
+        return f"must be a Hub id, a local folder, demo or random:<preset>, got {model!r}"
+    return None
+
+
+def _wrong_dataset(dataset: str) -> str | None:
+    if dataset.startswith(FILE_PREFIX):
+        path, file_format, _ = split_file_dataset(dataset)
+        if path and file_format in FILE_FORMATS:
+            return None
+        return f"file:PATH must end in .{', .'.join(FILE_FORMATS)}, got {dataset!r}"
+    if dataset in NAMED_DATASETS:
+        return None
+    return f"must be one of {', '.join(NAMED_DATASETS)} or file:PATH, got {dataset!r}"
+
+
+def _wrong_numbers(spec: EvalSpec) -> Iterator[tuple[str, str]]:
+    for name, minimum in _MINIMUM.items():
+        value = getattr(spec, name)
+        if value is not None and value < minimum:
+            yield name, f"must be at least {minimum}, got {value}"
+    if spec.dataset == "random" and spec.max_tokens is None:
+        yield "max_tokens", "must be given for dataset random (how many token ids to draw)"
+    cached = spec.window_size + (spec.n_sink if spec.method != "window" else 0)
+    if spec.method != "dense" and cached == 0:
+        yield "window_size", "the budget (n_sink + window_size) must be at least 1, got 0"
+    elif spec.method == "recompute" and spec.recompute_stride > cached + 1:
+        yield (
+            "recompute_stride",
+            f"must be at most {cached + 1} (the tokens of one window), got {spec.recompute_stride}",
+        )

@@ -1,0 +1,91 @@
+"""Bring small local texts and model folders to workers that do not share the driver's disk.
+
+The driver packs what a spec names by path, and the worker unpacks it into a folder of its own.
+The copy is used even if the same path exists there: only the driver's content is what the run id
+stands for. Rows keep the driver's paths.
+"""
+
+import hashlib
+import io
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from workers.contract.spec import FILE_PREFIX, EvalSpec, is_local_model, split_file_dataset
+
+LARGEST = 64_000_000
+"""Bytes; what is larger has to be on a path that the workers share."""
+
+
+def local_paths(spec: EvalSpec) -> list[str]:
+    """Return the paths of this machine that the spec names."""
+    paths = [spec.model] if is_local_model(spec.model) else []
+    if spec.dataset.startswith(FILE_PREFIX):
+        paths.append(split_file_dataset(spec.dataset)[0])
+    return [path for path in paths if "://" not in path]
+
+
+def pack(path: str) -> bytes | None:
+    """Return a file or a folder as one archive; None if it is too large, or not here."""
+    source = Path(path).expanduser()
+    files = [item for item in (source, *source.rglob("*")) if item.is_file()]
+    if not files or sum(item.stat().st_size for item in files) > LARGEST:
+        return None
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for item in sorted(files):
+            name = Path(source.name) / item.relative_to(source)
+            archive.addfile(_entry(str(name), item), io.BytesIO(item.read_bytes()))
+    return buffer.getvalue()
+
+
+class Shelf:
+    """The shipped files of one worker process."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._places: dict[str, Path] = {}
+
+    def put(self, shipments: Mapping[str, bytes]) -> None:
+        """Unpack archives by the path that they stand for."""
+        for path, packed in shipments.items():
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="sinksweep-files-"))
+            target = self._folder / hashlib.sha256(packed).hexdigest()[:16]
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                _extract(archive, target)
+            self._places[path] = target / Path(path).expanduser().name
+
+    def localise(self, spec: EvalSpec) -> EvalSpec:
+        """Return the spec with the paths of what was shipped; its run id is the same."""
+        if not self._places:
+            return spec
+        model, dataset = spec.model, spec.dataset
+        if model in self._places:
+            model = str(self._places[model])
+        if dataset.startswith(FILE_PREFIX):
+            path, mark, column = dataset.removeprefix(FILE_PREFIX).partition("#")
+            dataset = f"{FILE_PREFIX}{self._places.get(path, path)}{mark}{column}"
+        return replace(spec, model=model, dataset=dataset)
+
+    def close(self) -> None:
+        """Remove everything."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder, self._places = None, {}
+
+
+def _entry(name: str, item: Path) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size = item.stat().st_size
+    return entry
+
+
+def _extract(archive: tarfile.TarFile, target: Path) -> None:
+    if hasattr(tarfile, "data_filter"):  # in the later releases of every Python we support
+        archive.extractall(target, filter="data")
+    else:
+        archive.extractall(target)

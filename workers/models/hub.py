@@ -1,0 +1,107 @@
+"""What the Hugging Face Hub is asked for directly: which commit a revision is, what is cached.
+
+An evaluation is identified by a commit, never by a branch. A 40-digit commit needs no network; a
+branch or tag is looked up on the Hub or, where that cannot be reached, in the local cache's
+`refs/`. The layout of the cache (`models--owner--name/{refs,snapshots}`) is documented by the Hub
+and the same in every tool that uses it.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import Literal
+
+from workers.contract.errors import SinkSweepError
+
+RepoType = Literal["model", "dataset"]
+
+_TIMEOUT_S = 15.0
+
+
+class HubError(SinkSweepError):
+    """The Hub cannot say which commit is meant: unreachable, or it knows no such thing."""
+
+
+def is_commit(revision: str) -> bool:
+    """Tell a full commit from a branch or a tag."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+def commit(repo: str, repo_type: RepoType, revision: str | None) -> str:
+    """Return the commit that a revision (None: `main`) stands for. Raises `HubError`."""
+    if revision and is_commit(revision):
+        return revision
+    return _commit_of_branch(repo, repo_type, revision or "main")
+
+
+def cached_snapshot(repo: str, repo_type: RepoType, commit_: str) -> Path | None:
+    """Return the folder with the cached files of a commit; it may hold only some of them."""
+    folder = _cache_folder(repo, repo_type) / "snapshots" / commit_
+    return folder if folder.is_dir() else None
+
+
+def silence(repo: str, repo_type: RepoType, commit_: str) -> str | None:
+    """Return why the Hub does not answer, after one attempt; None: it does, or is switched off.
+
+    Downloads try again for minutes before they give up; this tells at once that they will.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    try:
+        if not HF_HUB_OFFLINE:
+            HfApi().repo_info(repo, repo_type=repo_type, revision=commit_, timeout=_TIMEOUT_S)
+    except Exception as error:  # the HTTP library's own classes change with its version
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@functools.cache
+def _commit_of_branch(repo: str, repo_type: RepoType, revision: str) -> str:
+    from huggingface_hub import HfApi  # lazily: most evaluations have a commit already
+    from huggingface_hub.errors import (
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    api = HfApi()
+    try:
+        info = api.repo_info(repo, repo_type=repo_type, revision=revision, timeout=_TIMEOUT_S)
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise HubError(
+            f"the Hub knows no {repo_type} {repo!r} at revision {revision!r}, or asks for a login; "
+            "check the name, or use a local folder (an absolute path, or one that starts with ./)"
+        ) from error
+    except Exception as error:  # the HTTP library's own classes change with its version
+        if cached := _cached_commit(repo, repo_type, revision):
+            return cached
+        raise HubError(_unreachable(repo, repo_type, revision, error)) from error
+    return str(info.sha)
+
+
+def _unreachable(repo: str, repo_type: RepoType, revision: str, error: Exception) -> str:
+    cache = f"hf download --repo-type {repo_type} {repo} --revision {revision}"
+    return (
+        f"the Hub cannot be reached to look up {repo_type} {repo} at {revision!r} "
+        f"({_first_line(error)}); "
+        f"cache it first with `{cache}`, or give the 40-digit commit as {repo_type}_revision"
+    )
+
+
+def _cached_commit(repo: str, repo_type: RepoType, revision: str) -> str | None:
+    reference = _cache_folder(repo, repo_type) / "refs" / revision
+    if not reference.is_file():
+        return None
+    text = reference.read_text(encoding="utf-8").strip()
+    return text if is_commit(text) else None
+
+
+def _cache_folder(repo: str, repo_type: RepoType) -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE  # reads HF_HOME and its like
+
+    return Path(HF_HUB_CACHE) / f"{repo_type}s--{repo.replace('/', '--')}"

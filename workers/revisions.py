@@ -1,0 +1,173 @@
+"""Which exact model and text an evaluation means: revisions filled in, paths made absolute.
+
+A run id must change when a model or a text changes and must not when a file is moved, so the
+identity of everything local is the sha256 of its content, and that of everything on the Hub its
+commit. A revision that the user (or an earlier expansion) gave is checked against the content:
+`resolve` applied to a resolved spec proves that nothing has changed since.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from workers.contract.errors import CorpusError, ModelLoadError
+from workers.contract.spec import (
+    FILE_PREFIX,
+    RANDOM_MODEL_PREFIX,
+    EvalSpec,
+    is_hub_dataset,
+    is_local_model,
+    split_file_dataset,
+)
+from workers.models import hub
+from workers.models.presets import preset_config
+from workers.texts import files
+from workers.texts.corpora import read_documents
+from workers.texts.hub_corpora import HUB_CORPORA
+
+DEMO_FOLDER = Path(__file__).parent / "demo"
+
+_MODEL_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+)
+"""What decides a result: weights, configuration, tokenizer. Cards and logs do not."""
+
+
+def resolve(spec: EvalSpec) -> EvalSpec:
+    """Return the spec with both revisions filled in and existing relative paths made absolute.
+
+    Raises `ModelLoadError` or `CorpusError`: something is missing, the Hub cannot be reached, or a
+    given revision is not that of the content.
+    """
+    model = _absolute_model(spec.model)
+    dataset = _absolute_dataset(spec.dataset)
+    spec = replace(spec, model=model, dataset=dataset)
+    return replace(
+        spec, model_revision=_model_revision(spec), dataset_revision=_dataset_revision(spec)
+    )
+
+
+def _absolute_model(model: str) -> str:
+    """Return a local folder in full; as in transformers, an existing folder hides a Hub id."""
+    if model == "demo" or model.startswith(RANDOM_MODEL_PREFIX):
+        return model
+    exists = (Path(model).expanduser() / "config.json").is_file()
+    return files.absolute(model) if exists or is_local_model(model) else model
+
+
+def _absolute_dataset(dataset: str) -> str:
+    if not dataset.startswith(FILE_PREFIX):
+        return dataset
+    path, _, _ = split_file_dataset(dataset)
+    return dataset.replace(path, files.absolute(path), 1)
+
+
+def _model_revision(spec: EvalSpec) -> str | None:
+    given = spec.model_revision
+    if spec.model.startswith(RANDOM_MODEL_PREFIX):
+        found = _preset_hash(spec.model.removeprefix(RANDOM_MODEL_PREFIX))
+    elif spec.model == "demo":
+        found = _folder_hash(DEMO_FOLDER, with_code=False)
+    elif is_local_model(spec.model):
+        found = _folder_hash(Path(spec.model), with_code=spec.trust_remote_code)
+    else:
+        return _hub_model_commit(spec.model, given)
+    if given is not None and given != found:
+        raise ModelLoadError(_mismatch("model_revision", given, spec.model, found))
+    return found
+
+
+def _dataset_revision(spec: EvalSpec) -> str | None:
+    given = spec.dataset_revision
+    if is_hub_dataset(spec.dataset):
+        return _hub_dataset_commit(spec.dataset, given)
+    found = _text_hash(spec.dataset)
+    if given is not None and given != found:
+        raise CorpusError(_mismatch("dataset_revision", given, spec.dataset, found))
+    return found
+
+
+def _text_hash(dataset: str) -> str | None:
+    """Return the sha256 of a file's bytes or of the selected held-out text; None for `random`."""
+    if dataset == "random":
+        return None
+    if not dataset.startswith(FILE_PREFIX):
+        return _held_out_hash(dataset)
+    path, _, _ = split_file_dataset(dataset)
+    try:
+        return files.sha256(path)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _hub_model_commit(model: str, revision: str | None) -> str:
+    try:
+        return hub.commit(model, "model", revision)
+    except hub.HubError as error:
+        raise ModelLoadError(f"{model}: {error}") from error
+
+
+def _hub_dataset_commit(dataset: str, revision: str | None) -> str:
+    corpus = HUB_CORPORA[dataset]
+    try:
+        return hub.commit(corpus.repo, "dataset", revision or corpus.revision)
+    except hub.HubError as error:
+        raise CorpusError(f"{dataset}: {error}") from error
+
+
+def _folder_hash(folder: Path, *, with_code: bool) -> str:
+    """Return the sha256 over (relative name, sha256 of the content) of the files that matter."""
+    if not (folder / "config.json").is_file():
+        raise ModelLoadError(f"{folder}: not a model folder: it has no config.json")
+    digest = hashlib.sha256()
+    try:
+        for path in sorted(_model_files(folder, with_code=with_code)):
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name}\0{files.sha256(str(path))}\n".encode())
+    except OSError as error:
+        raise ModelLoadError(f"{folder}: cannot be read: {error}") from error
+    return digest.hexdigest()
+
+
+def _preset_hash(preset: str) -> str:
+    """Return the sha256 of a preset's configuration; its weights follow from `spec.seed`."""
+    return hashlib.sha256(json.dumps(preset_config(preset), sort_keys=True).encode()).hexdigest()
+
+
+def _model_files(folder: Path, *, with_code: bool) -> set[Path]:
+    def found() -> Iterator[Path]:
+        for pattern in _MODEL_FILES:
+            yield from folder.glob(pattern)
+        if with_code:  # code runs only if the user trusts it, and only then it decides
+            yield from folder.rglob("*.py")
+
+    return {path for path in found() if path.is_file()}
+
+
+@functools.cache
+def _held_out_hash(dataset: str) -> str:
+    digest = hashlib.sha256()
+    for document in read_documents(EvalSpec(model="demo", dataset=dataset, method="dense")):
+        digest.update(f"{document.name}\0{document.text}\0".encode())
+    return digest.hexdigest()
+
+
+def _mismatch(field: str, given: str, what: str, found: str | None) -> str:
+    has = f"its content has {found}" if found else "it has no revision"
+    return (
+        f"{what}: {field} is {given}, but {has}; the content changed or another was meant: "
+        f"leave {field} out to evaluate what is there now"
+    )

@@ -1,0 +1,87 @@
+"""From documents to token ids: whole documents, tokenised in one go."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workers.contract.errors import CorpusError
+from workers.contract.spec import EvalSpec
+from workers.models.loading import LoadedModel
+from workers.texts.corpora import Document, read_documents
+
+
+@dataclass(frozen=True)
+class TokenisedDocument:
+    """One stream of token ids, int64 [T], BOS included if the tokenizer adds one."""
+
+    name: str
+    ids: Tensor
+    n_bytes: int | None
+    """UTF-8 bytes from the end of the first token to the end of the last; None if unknown."""
+    starts_with_bos: bool
+
+
+def tokenised_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
+    """Return the documents of a spec as token ids.
+
+    Raises `CorpusError` if there is nothing to score or the tokenizer does not fit the model.
+    """
+    if spec.dataset == "random":
+        documents = _random_documents(spec, loaded)
+    else:
+        documents = [_tokenise(text, loaded, spec) for text in read_documents(spec)]
+    if not any(len(document.ids) > 1 for document in documents):
+        raise CorpusError(f"{spec.dataset}: no document has two tokens, so nothing can be scored")
+    _refuse_foreign_ids(documents, loaded)
+    return documents
+
+
+def _random_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
+    generator = np.random.default_rng(spec.seed)
+    assert spec.max_tokens is not None, "EvalSpec requires it of random text"
+    shape = (spec.max_documents or 1, spec.max_tokens)
+    ids = torch.from_numpy(generator.integers(0, loaded.vocab_size, size=shape))
+    return [TokenisedDocument(f"random-{i}", row, None, False) for i, row in enumerate(ids)]
+
+
+def _tokenise(document: Document, loaded: LoadedModel, spec: EvalSpec) -> TokenisedDocument:
+    if loaded.tokenizer is None:
+        raise CorpusError(f"{spec.model} has no tokenizer: use `dataset: random`")
+    tokenizer = loaded.tokenizer
+    encoded = tokenizer(
+        document.text, return_offsets_mapping=bool(tokenizer.is_fast), verbose=False
+    )
+    ids = encoded["input_ids"][: spec.max_tokens]
+    offsets = encoded.get("offset_mapping")
+    return TokenisedDocument(
+        name=document.name,
+        ids=torch.tensor(ids, dtype=torch.int64),
+        n_bytes=None if offsets is None or not ids else _bytes(document.text, offsets, len(ids)),
+        starts_with_bos=bool(ids) and ids[0] == tokenizer.bos_token_id,
+    )
+
+
+def _bytes(text: str, offsets: list[tuple[int, int]], n_tokens: int) -> int:
+    """Return the UTF-8 bytes between the ends of the first and the last token.
+
+    A special token at the end spans nothing, hence the maximum.
+    """
+    last = max(end for _, end in offsets[:n_tokens])
+    return len(text[offsets[0][1] : last].encode())
+
+
+def _refuse_foreign_ids(documents: list[TokenisedDocument], loaded: LoadedModel) -> None:
+    largest = max(int(document.ids.max()) for document in documents if len(document.ids))
+    if largest >= loaded.vocab_size:
+        raise CorpusError(
+            f"the tokenizer gives id {largest}, but the model has {loaded.vocab_size} embeddings: "
+            "tokenizer and model do not belong together"
+        )
+
+
+def first_token_kind(documents: list[TokenisedDocument]) -> Any:
+    """Return what sink 0 is: `bos`, or `text` if any document starts without one."""
+    return "bos" if all(document.starts_with_bos for document in documents) else "text"
