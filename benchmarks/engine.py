@@ -35,8 +35,9 @@ from benchmarks.turns import ratio, take_turns
 from benchmarks.work import cache_bytes, operations, weight_bytes
 from workers.attention.visibility import Visibility
 from workers.contract.spec import EvalSpec
+from workers.device import free_memory_bytes
 from workers.latency.steppers import WindowStepper
-from workers.latency.timing import free_memory_bytes, timed_steps
+from workers.latency.timing import timed_steps
 from workers.models.loading import LoadedModel, load
 from workers.quality.chunks import first_chunk
 from workers.quality.nll import stream_nll, token_nll

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from workers.device import cpu_name
-from workers.latency.timing import synchronise
+from workers.device import cpu_name, synchronise
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from benchmarks.concatenate import ConcatenateStepper
 from benchmarks.plain_loop import Cache, PlainNeoX
+from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import Visibility
 from workers.contract.spec import EvalSpec
@@ -15,7 +16,6 @@ from workers.latency.replay import recorded
 from workers.latency.steppers import Recordable, RingStepper
 from workers.latency.timing import Step
 from workers.models.loading import LoadedModel, load
-from workers.quality.nll import state_before
 
 
 def load_model(model: str, dtype: str | None = None) -> LoadedModel:

@@ -24,9 +24,9 @@ import pyarrow as pa
 from orchestrator.cluster.connection import connect
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.ray_executor import RayExecutor
-from orchestrator.grid.load import PlannedEvaluation, Resources, Sweep
-from orchestrator.progress.display import Snapshot
+from orchestrator.progress.snapshot import Snapshot
 from orchestrator.store.store import Store
+from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from workers.contract.spec import EvalSpec, normalise
 
 NOOP = "benchmarks.noop:NoopEvaluator"

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.grid.load import PlannedEvaluation, Resources, Sweep
 from orchestrator.reports.status import read_status
 from orchestrator.store.remaining import find_remaining
 from orchestrator.store.store import Store
+from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from workers.contract.rows import TRIALS, complete, spec_columns
 from workers.contract.spec import EvalSpec, normalise
 

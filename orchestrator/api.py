@@ -9,16 +9,16 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.driver.loop import LaunchOptions
-from orchestrator.grid.load import Sweep, build_grid, load_grid
+from orchestrator.grid.load import build_grid, load_grid
 from orchestrator.launch import Where, launch_sweep
-from orchestrator.progress.display import Listener, Silent, Snapshot, progress_for
-from orchestrator.progress.snapshot import Summary
+from orchestrator.progress.display import progress_for
+from orchestrator.progress.snapshot import Listener, Silent, Snapshot, Summary, snapshot_of
 from orchestrator.reports.plan import Plan, make_plan
 from orchestrator.reports.status import Status, read_status
+from orchestrator.store.heartbeats import watch as _watch
 from orchestrator.store.query import Selection, select
 from orchestrator.store.store import Store
-from orchestrator.watching import snapshot_of
-from orchestrator.watching import watch as _watch
+from orchestrator.sweep import Sweep
 
 if TYPE_CHECKING:
     import pandas as pd

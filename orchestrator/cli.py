@@ -6,11 +6,9 @@ when it runs: `sweep --help` must not wait for torch, ray or pyarrow.
 
 import click
 
-from orchestrator.commands.cancel import cancel
-from orchestrator.commands.compact import compact
 from orchestrator.commands.doctor import doctor
-from orchestrator.commands.drivers import watch
-from orchestrator.commands.files import fetch
+from orchestrator.commands.drivers import cancel, watch
+from orchestrator.commands.files import compact, fetch
 from orchestrator.commands.launch import launch
 from orchestrator.commands.options import SweepGroup
 from orchestrator.commands.plan import plan
@@ -18,7 +16,7 @@ from orchestrator.commands.results import results
 from orchestrator.commands.status import status
 from orchestrator.commands.submit import submit
 from orchestrator.errors import EXIT_FAILED
-from orchestrator.leaving import leave
+from orchestrator.process import leave
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"]})

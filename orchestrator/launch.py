@@ -4,21 +4,25 @@ The command line and the Python API both come through here, so that a launch fro
 one from a terminal are the same thing.
 """
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import ResourcesError, UsageError
 from orchestrator.executors.base import Executor
 from orchestrator.executors.inline import InlineExecutor
-from orchestrator.grid.load import Resources, Sweep
-from orchestrator.progress.display import Listener
-from orchestrator.progress.snapshot import Summary
+from orchestrator.progress.snapshot import Listener, Summary
 from orchestrator.store.remaining import device_matches, find_remaining
 from orchestrator.store.store import Store
-from workers.threads import wait_politely
+from orchestrator.sweep import Resources, Sweep
+from workers.host.evaluator_host import wait_politely
+
+ROOT = Path(__file__).resolve().parent.parent
+_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,7 @@ def launch_sweep(
         idle.notes = ()
         return run_sweep(sweep, store, idle, options, listener)
     with _executor(sweep, store, where) as executor:
-        return run_sweep(sweep, store, executor, options, listener)
+        return run_sweep(sweep, store, executor, options, listener, git_state())
 
 
 def _is_nothing_left(sweep: Sweep, store: Store, options: LaunchOptions) -> bool:
@@ -104,3 +108,21 @@ def _inline_options(resources: Resources, store: Store) -> dict[str, Any]:
         "num_threads": resources.cpus,
         "store_tokens": store.uri,
     }
+
+
+def git_state(root: Path = ROOT) -> dict[str, Any]:
+    """Return `git_commit` and `git_dirty` of the checkout; both None outside of one."""
+    if not (root / ".git").exists():  # installed as a package: a parent's repository is not ours
+        return {"git_commit": None, "git_dirty": None}
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": commit, "git_dirty": None if changes is None else bool(changes)}
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,15 +1,23 @@
-"""Ctrl-C: once asks for a clean stop, twice ends at once.
+"""Signals, and leaving the process.
 
-SIGTERM, which Ray and batch systems send before they kill, and SIGHUP, which a closed terminal
-sends, ask for a clean stop as well.
+Ctrl-C once asks for a clean stop, twice ends at once. SIGTERM, which Ray and batch systems send
+before they kill, and SIGHUP, which a closed terminal sends, ask for a clean stop as well.
+
+Python ends a daemon thread where it next wants the interpreter's lock. If that is below a C++
+frame, as everywhere in torch, the process is aborted instead of ending with its exit code; so an
+inline evaluation that does not come to a stop is left with `os._exit`.
 """
 
+import os
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+EVALUATOR_THREAD = "evaluator"
+"""Name of the thread that evaluates in this process."""
 
 
 class Interrupts:
@@ -46,3 +54,15 @@ class Interrupts:
 def _matters(number: signal.Signals) -> bool:
     """Leave SIGHUP alone under `nohup`: the sweep shall outlive the terminal."""
     return number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+
+
+def leave(code: int) -> None:
+    """End the process with this exit code, at once if an evaluation does not come to a stop.
+
+    By then everything that was finished is in the store.
+    """
+    if any(thread.name == EVALUATOR_THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

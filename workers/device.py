@@ -1,4 +1,4 @@
-"""Where a row comes from: machine, device, versions; a value that is unknown is null."""
+"""What the device is, its memory and versions; a value that is unknown is null."""
 
 import importlib.metadata
 import os
@@ -67,3 +67,25 @@ def _shared(uuid: str | None) -> bool | None:
         return any(process.pid != os.getpid() for process in processes)
     except pynvml.NVMLError:
         return None
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has nothing left to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """Return the largest memory allocated since the reset; None on a CPU (not measured)."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Return what the device has left; None on a CPU, whose memory is not ours to fill."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None

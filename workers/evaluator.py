@@ -12,19 +12,18 @@ from uuid import uuid4
 import torch
 
 from workers.attention.native import make_room
+from workers.attention.visibility import visibility_of
 from workers.contract.events import Assignment, Event, Finished, PartDone, Progress
+from workers.contract.failures import failure_columns
 from workers.contract.rows import complete, spec_columns
 from workers.contract.spec import EVAL_VERSION, EvalSpec, normalise
-from workers.device import device_columns, software_columns
-from workers.failure import failure_columns
-from workers.latency.measure import decode_latency, visibility_of
-from workers.latency.timing import free_memory_bytes
+from workers.device import device_columns, free_memory_bytes, software_columns
+from workers.latency.measure import decode_latency
 from workers.models.loading import LoadedModel, load, model_key
-from workers.quality.chunks import first_chunk
+from workers.quality.chunks import Chunk, first_chunk
 from workers.quality.results import setting_columns
-from workers.quality.scoring import Chunk
+from workers.quality.scoring import QualityRun
 from workers.quality.selfcheck import self_check
-from workers.quality_run import QualityRun
 from workers.texts.tokens import TokenisedDocument, tokenised_documents
 
 

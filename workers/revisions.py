@@ -9,12 +9,14 @@ commit. A revision that the user (or an earlier expansion) gave is checked again
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from workers.contract.errors import CorpusError, ModelLoadError
+from workers.contract.errors import CorpusError, ModelLoadError, SinkSweepError
 from workers.contract.spec import (
+    DEFAULTS,
     FILE_PREFIX,
     RANDOM_MODEL_PREFIX,
     EvalSpec,
@@ -23,12 +25,10 @@ from workers.contract.spec import (
     split_file_dataset,
 )
 from workers.models import hub
-from workers.models.presets import preset_config
+from workers.models.presets import DEMO_FOLDER, preset_config
 from workers.texts import files
 from workers.texts.corpora import read_documents
 from workers.texts.hub_corpora import HUB_CORPORA
-
-DEMO_FOLDER = Path(__file__).parent / "demo"
 
 _MODEL_FILES = (
     "*.safetensors",
@@ -44,6 +44,12 @@ _MODEL_FILES = (
     "*.model",
 )
 """What decides a result: weights, configuration, tokenizer. Cards and logs do not."""
+_MODEL = ("model", "model_revision", "trust_remote_code")
+_DATASET = ("dataset", "dataset_revision")
+# Stand-ins for the half that is not looked up; neither reads a file.
+_NO_DATASET = {"dataset": "random"}
+_NO_MODEL = {"model": "random:pythia-70m"}
+_Key = tuple[Any, ...]
 
 
 def resolve(spec: EvalSpec) -> EvalSpec:
@@ -171,3 +177,46 @@ def _mismatch(field: str, given: str, what: str, found: str | None) -> str:
         f"{what}: {field} is {given}, but {has}; the content changed or another was meant: "
         f"leave {field} out to evaluate what is there now"
     )
+
+
+class LookupFailedError(Exception):
+    """A model or text cannot be found; `field` is the one the user has to change."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+class Revisions:
+    """Looks up models and texts, and remembers the answers, failures included."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Key, dict[str, Any] | LookupFailedError] = {}
+
+    def fill(self, combination: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the resolved model and dataset fields; raises `LookupFailedError`."""
+        return {
+            **self._resolved(_MODEL, combination, _NO_DATASET),
+            **self._resolved(_DATASET, combination, _NO_MODEL),
+        }
+
+    def _resolved(
+        self, names: _Key, combination: Mapping[str, Any], rest: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        key = tuple(combination.get(name, DEFAULTS.get(name)) for name in names)
+        if (names, key) not in self._known:
+            fields = dict(zip(names, key, strict=True))
+            self._known[names, key] = _look_up(names, {**fields, **rest})
+        answer = self._known[names, key]
+        if isinstance(answer, LookupFailedError):
+            raise answer
+        return answer
+
+
+def _look_up(names: _Key, fields: Mapping[str, Any]) -> dict[str, Any] | LookupFailedError:
+    try:
+        # Neither plays a part in a revision: `dense` accepts every budget, random text any length.
+        spec = resolve(EvalSpec(**fields, method="dense", max_tokens=2))
+    except SinkSweepError as error:
+        return LookupFailedError(names[0], str(error))
+    return {name: getattr(spec, name) for name in names}

@@ -23,9 +23,9 @@ def compare(a: str, b: str | None, sweep_a: str | None, sweep_b: str | None, for
     Perplexity: paired difference of B to A with its 95 % interval. Speed: only where device,
     versions and timing settings agree.
     """
-    from analysis.filtering import matching
     from analysis.outputs import compare as comparing
     from analysis.rows import blocks, frames
+    from analysis.rows.frames import matching
     from orchestrator.errors import UsageError
 
     if b is None and (sweep_a is None or sweep_b is None):

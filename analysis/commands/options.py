@@ -79,8 +79,8 @@ def read_frame(
     store: "Store", options: dict[str, Any], *, everything: bool = False
 ) -> "pd.DataFrame":
     """Read the rows that `row_options` chose; name damaged files on stderr."""
-    from analysis.filtering import matching
     from analysis.rows import frames
+    from analysis.rows.frames import matching
 
     # A condition may name a column that nothing else needs.
     everything = everything or bool(options["conditions"])

@@ -53,6 +53,7 @@ def import_(folder: Path, uri: str) -> None:
 def export(folder: Path, forms: tuple[str, ...], **options: Any) -> None:
     """Write the results for other tools, with speedups and increases of the pairs."""
     from analysis.outputs import export as exporting
+    from analysis.outputs import original_format
     from analysis.rows.comparable import on_device
 
     store = open_store(options["uri"])
@@ -60,7 +61,7 @@ def export(folder: Path, forms: tuple[str, ...], **options: Any) -> None:
     frame = on_device(frame, options["device"])
     for form in dict.fromkeys(forms):
         if form == "original":
-            paths = exporting.write_original(read_selection(store, options), folder)
+            paths = original_format.write_original(read_selection(store, options), folder)
         else:
             paths = [exporting.write(frame, folder, form)]
         for path in paths:

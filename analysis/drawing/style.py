@@ -44,6 +44,13 @@ CJK_FAMILIES = (
     "AR PL UMing CN",
     "Droid Sans Fallback",
 )
+LOOKS = {
+    "recompute": ("baseline", "--", "s"),
+    "streaming": ("streaming", "-", "o"),
+    "window": ("accent", "-.", "D"),
+    "dense": ("neutral", ":", "^"),
+}
+"""Colour, line and marker of each method."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from analysis.drawing import captions, numbers, published
 from analysis.drawing.sheet import HALO, legend, note, sheet
-from analysis.drawing.style import Look
+from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
-from analysis.figures.perplexity_over_position import LOOKS
 from analysis.rows.blocks import Blocks
 from analysis.rows.comparable import QUICKSTART, Selection
 from analysis.rows.missing import command, entry

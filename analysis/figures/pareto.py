@@ -7,12 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.drawing import captions
-from analysis.drawing.axes import log_ticks
+from analysis.drawing.axes import log_ticks, place_labels
 from analysis.drawing.sheet import legend, sheet
-from analysis.drawing.style import Look
+from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
-from analysis.figures.perplexity_over_position import LOOKS
-from analysis.placement import place_labels
 from analysis.rows.blocks import Blocks
 from analysis.rows.comparable import QUICKSTART, Selection
 
@@ -26,7 +24,7 @@ class Pareto:
     selection: Selection
     dataset: str
     rows: pd.DataFrame
-    """With `kind` (a key of `position.LOOKS`) and `cache` (how the point is labelled)."""
+    """With `kind` (a key of `style.LOOKS`) and `cache` (how the point is labelled)."""
     missing: tuple[MissingRowsError, ...] = ()
     block_rows: tuple[str, ...] = ()
 

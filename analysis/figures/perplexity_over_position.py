@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.drawing import captions
 from analysis.drawing.axes import log_ticks
 from analysis.drawing.sheet import legend, note, sheet
-from analysis.drawing.style import Look
+from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
 from analysis.rows import headline
 from analysis.rows.blocks import Blocks, RowBlocks
@@ -22,13 +22,6 @@ MAX_POINTS = 48
 WIDTHS = (4.0, 2.2, 1.2, 1.6)
 SIZES = (9.0, 6.0, 3.5, 5.0)
 """Of the lines and markers of `LOOKS`, in that order."""
-LOOKS = {
-    "recompute": ("baseline", "--", "s"),
-    "streaming": ("streaming", "-", "o"),
-    "window": ("accent", "-.", "D"),
-    "dense": ("neutral", ":", "^"),
-}
-"""Colour, line and marker of each method."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from analysis.drawing import captions
 from analysis.drawing.style import Look
 from analysis.errors import AnalysisError, MissingRowsError
 from analysis.figures import registry, results_summary
-from analysis.finding import Finding
 from analysis.outputs import audit
+from analysis.outputs.audit import Finding
 from analysis.rows import blocks
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing

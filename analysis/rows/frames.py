@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.rows.pairing import pair
+from orchestrator.errors import UsageError
 from orchestrator.store.store import Store
 from workers.contract.rows import BLOCK_COLUMNS, TRIALS
 
@@ -47,8 +48,8 @@ EVERYTHING: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in
 """What a frame can hold of each row; `measure` shows in which values are null."""
 COLUMNS: tuple[str, ...] = tuple(name for name in EVERYTHING if name not in RARE)
 """What figures, tables and the audit need."""
-
 METHOD_LABELS = {"streaming": "StreamingLLM", "recompute": "recompute", "dense": "dense"}
+NULL = "null"
 
 
 def load(
@@ -95,3 +96,29 @@ def is_missing(value: object) -> bool:
         or value is pd.NaT
         or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
     )
+
+
+def matching(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """Return the rows that meet every `column=value`; `null` stands for a missing value.
+
+    Raises `UsageError` for an unknown column or a condition that no row meets.
+    """
+    for condition in conditions:
+        column, equals, value = condition.partition("=")
+        if not equals or column not in frame.columns:
+            known = ", ".join(sorted(map(str, frame.columns)))
+            raise UsageError(f"--where must be column=value, got {condition!r}; columns: {known}")
+        kept = frame[_meets(frame[column], value)]
+        if kept.empty and not frame.empty:
+            found = ", ".join(sorted(map(str, frame[column].dropna().unique()))[:20]) or "only null"
+            raise UsageError(f"--where {condition}: no row; {column} has {found}")
+        frame = kept
+    return frame.reset_index(drop=True)
+
+
+def _meets(column: pd.Series, value: str) -> pd.Series:
+    if value == NULL:
+        return column.isna()
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.eq(pd.to_numeric(value, errors="coerce"))
+    return column.astype(str).str.lower().eq(value.lower())

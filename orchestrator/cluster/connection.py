@@ -4,22 +4,18 @@ Local mode starts a Ray of its own, without dashboard, that dies with this proce
 that goes wrong on the way is one line with a remedy.
 """
 
-import collections
 import contextlib
 import logging
 import os
 import secrets
 import socket
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.metrics import Counter, Gauge
 
 from orchestrator.cluster.gpu_locks import held_gpus
 from orchestrator.cluster.guardian import guarded
@@ -30,8 +26,6 @@ OBJECT_STORE_BYTES = 100_000_000
 """Rows and parts are small: Ray's default of 30 % of the memory is not needed."""
 TOKEN_PATH = Path.home() / ".ray" / "auth_token"
 _PROBE_SECONDS = 3.0
-_AGENT_SECONDS = 60.0
-"""How long a head that has just been started may take until it takes jobs."""
 
 
 @dataclass(frozen=True)
@@ -68,38 +62,6 @@ class Cluster:
     def is_alive(self, node_id: str) -> bool:
         """Tell whether a node is still there."""
         return any(node.node_id == node_id for node in self.nodes())
-
-
-class Metrics:
-    """What Ray's dashboard and Prometheus show of a sweep, under `ray_sinksweep_…`.
-
-    Counted here and handed to Ray now and then: thousands of calls a second would cost more
-    than the evaluations they count.
-    """
-
-    def __init__(self) -> None:
-        self._attempts = Counter(
-            "sinksweep_attempts", "Attempts that have ended", tag_keys=("sweep", "outcome")
-        )
-        self._evaluators = Gauge(
-            "sinksweep_evaluators", "Evaluators by what they do", tag_keys=("state",)
-        )
-        self._waiting = Gauge("sinksweep_evaluations", "Evaluations that wait or run")
-        self._ended: collections.Counter[tuple[str, str]] = collections.Counter()
-
-    def ended(self, row: Mapping[str, Any]) -> None:
-        """Count an attempt: `ok`, or the type of its error."""
-        outcome = "ok" if row["status"] == "ok" else row.get("error_type") or "failed"
-        self._ended[(row.get("sweep") or "", outcome)] += 1
-
-    def report(self, *, busy: int, idle: int, starting: int, wanted: int) -> None:
-        """Hand everything to Ray."""
-        for (sweep, outcome), count in self._ended.items():
-            self._attempts.inc(count, tags={"sweep": sweep, "outcome": outcome})
-        self._ended.clear()
-        for state, count in (("busy", busy), ("idle", idle), ("starting", starting)):
-            self._evaluators.set(count, tags={"state": state})
-        self._waiting.set(wanted)
 
 
 @contextlib.contextmanager
@@ -169,37 +131,6 @@ def protect_token(path: Path = TOKEN_PATH) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))
-
-
-def submit_job(address: str, entrypoint: str, working_dir: str) -> str:
-    """Run a command on a cluster's head, in a copy of a folder; return the job's id.
-
-    Raises `ClusterError`. A head that has just been started is waited for.
-    """
-    from ray.job_submission import JobSubmissionClient  # half a second that a launch need not wait
-
-    deadline = time.monotonic() + _AGENT_SECONDS
-    while True:
-        try:
-            client = JobSubmissionClient(address)
-            environment = {"working_dir": working_dir}
-            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
-        except Exception as error:  # the client raises whatever its HTTP library does
-            if "No available agent" not in str(error) or time.monotonic() > deadline:
-                raise ClusterError(f"--address {address}: {_job_reason(error)}") from error
-        time.sleep(1.0)
-
-
-def _job_reason(error: Exception) -> str:
-    if "uthentication" in str(error):
-        reason = "the cluster asks for its token"
-        remedy = "copy its ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
-    elif isinstance(error, ConnectionError):
-        reason = "no Ray job server answers there"
-        remedy = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
-    else:
-        reason, remedy = "the head does not take the job", "look at `sweep doctor` on the head"
-    return f"{reason} ({_line(error)[:200]}): {remedy}"
 
 
 def _reached(address: str) -> str:

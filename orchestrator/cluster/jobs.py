@@ -9,13 +9,15 @@ import json
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UsageError
+from orchestrator.cluster.connection import _line
+from orchestrator.errors import ClusterError, UsageError
 from orchestrator.grid.load import read_source
 from orchestrator.grid.overrides import apply_overrides
 from workers.contract.spec import FILE_PREFIX, is_local_model, split_file_dataset
@@ -24,6 +26,8 @@ DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 SHIPPED_BYTES = 64_000_000
 """Larger texts have to be where every node sees them."""
 GRID_FILE = "grid.yaml"
+_AGENT_SECONDS = 60.0
+"""How long a head that has just been started may take until it takes jobs."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,6 @@ def submit(
 
     launch: further arguments of `sweep launch`. Raises `ClusterError` if no head answers.
     """
-    from orchestrator.cluster.connection import submit_job  # ray
 
     check_store(store_uri)
     command = [python, "-m", "orchestrator.cli", "launch", "--grid", GRID_FILE, "--yes"]
@@ -104,3 +107,34 @@ def _shipped_text(dataset: str, folder: Path) -> str:
     name = f"{hashlib.sha256(str(file).encode()).hexdigest()[:8]}-{file.name}"
     shutil.copyfile(file, folder / name)
     return dataset.replace(path, name, 1)
+
+
+def submit_job(address: str, entrypoint: str, working_dir: str) -> str:
+    """Run a command on a cluster's head, in a copy of a folder; return the job's id.
+
+    Raises `ClusterError`. A head that has just been started is waited for.
+    """
+    from ray.job_submission import JobSubmissionClient  # half a second that a launch need not wait
+
+    deadline = time.monotonic() + _AGENT_SECONDS
+    while True:
+        try:
+            client = JobSubmissionClient(address)
+            environment = {"working_dir": working_dir}
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
+        except Exception as error:  # the client raises whatever its HTTP library does
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise ClusterError(f"--address {address}: {_job_reason(error)}") from error
+        time.sleep(1.0)
+
+
+def _job_reason(error: Exception) -> str:
+    if "uthentication" in str(error):
+        reason = "the cluster asks for its token"
+        remedy = "copy its ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
+    elif isinstance(error, ConnectionError):
+        reason = "no Ray job server answers there"
+        remedy = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
+    else:
+        reason, remedy = "the head does not take the job", "look at `sweep doctor` on the head"
+    return f"{reason} ({_line(error)[:200]}): {remedy}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ResourcesError
-from orchestrator.grid.load import Resources
+from orchestrator.sweep import Resources
 
 ACCELERATOR_PREFIX = "accelerator_type:"
 _ESCAPE = "use --set resources.gpus=0 to run on CPUs"

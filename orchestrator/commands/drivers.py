@@ -1,4 +1,4 @@
-"""`sweep watch`: follow running drivers live."""
+"""`sweep watch` follows running drivers live; `sweep cancel` asks them to stop cleanly."""
 
 import time
 from typing import TYPE_CHECKING
@@ -44,7 +44,8 @@ def _follow(store: "Store", console: "Console") -> bool:
     """Show the drivers until none is left; return whether there was any."""
     from rich.live import Live
 
-    from orchestrator.watching import plain_line, render_drivers, watch
+    from orchestrator.progress.display import plain_line, render_drivers
+    from orchestrator.store.heartbeats import watch
 
     seen = False
     if console.is_terminal:
@@ -60,3 +61,28 @@ def _follow(store: "Store", console: "Console") -> bool:
                 due = time.monotonic() + PLAIN_SECONDS
                 click.echo("\n".join(plain_line(state) for state in states))
     return seen
+
+
+@click.command()
+@store_option
+@click.option("--sweep", "name", metavar="NAME", help="Only drivers of the sweep of this name.")
+def cancel(store_uri: str, name: str | None) -> None:
+    """Ask the drivers that run on a store to stop cleanly.
+
+    They commit what is finished and end with exit code 130; the same launch continues later.
+    """
+    from orchestrator.store.heartbeats import (
+        living_drivers,
+        request_cancel,  # pyarrow: not for --help
+    )
+    from orchestrator.store.store import Store
+
+    store = Store(store_uri)
+    drivers = [state for state in living_drivers(store) if name in (None, state.get("sweep"))]
+    for state in drivers:
+        request_cancel(store.storage, str(state["writer"]))
+        where = f"{state.get('hostname')} pid {state.get('pid')}"
+        click.echo(f"asked the driver of {state.get('sweep')} on {where} to stop")
+    if not drivers:
+        what = f"driver of {name}" if name else "driver"
+        click.echo(f"no {what} is running on {store_uri}")

@@ -1,4 +1,4 @@
-"""`sweep fetch`: copy the results of a remote store here."""
+"""`sweep fetch` copies a remote store here; `sweep compact` merges a store's many small files."""
 
 import click
 
@@ -39,3 +39,20 @@ def fetch(source: str, store_uri: str, cluster: str | None, unfinished: bool) ->
     click.echo(
         f"{done.copied} files copied to {store_uri}, {done.already_there} were there already"
     )
+
+
+@click.command()
+@store_option
+def compact(store_uri: str) -> None:
+    """Merge the files of a store into few large ones; no row is lost or doubled.
+
+    Files of running drivers and damaged files are left alone. Drivers merge their own files while
+    they run, so this is for stores that many launches have written to.
+    """
+    from orchestrator.store.compaction import compact as merge  # pyarrow: not for --help
+    from orchestrator.store.store import Store
+
+    done = merge(Store(store_uri))
+    click.echo(f"{store_uri}: {done.files_before} files are now {done.files_after}")
+    for name in done.skipped:
+        click.echo(f"  left alone (in use, or damaged): {name}")

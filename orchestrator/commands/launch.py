@@ -17,8 +17,7 @@ from orchestrator.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.progress.display import Listener
-    from orchestrator.progress.snapshot import Summary
+    from orchestrator.progress.snapshot import Listener, Summary
 
 FAILURES_SHOWN = 20
 """Failures that the summary names; `sweep status` has them all."""

@@ -19,7 +19,7 @@ from orchestrator.errors import (
 from workers.contract.errors import SinkSweepError, SpecError
 
 if TYPE_CHECKING:
-    from orchestrator.grid.load import Sweep
+    from orchestrator.sweep import Sweep
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -13,8 +13,8 @@ from orchestrator.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.grid.load import Sweep
     from orchestrator.reports.plan import Estimate, Plan
+    from orchestrator.sweep import Sweep
 
 
 @click.command()

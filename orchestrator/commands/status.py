@@ -45,7 +45,7 @@ def describe(found: "Status", store_uri: str) -> str:
 
 def _drivers(found: "Status") -> list[str]:
     from orchestrator.progress.display import headline
-    from orchestrator.watching import snapshot_of
+    from orchestrator.progress.snapshot import snapshot_of
 
     if not found.drivers:
         return ["no driver is running"]

@@ -5,24 +5,22 @@ commits in groups. Whatever ends it, everything that was finished is in the stor
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.driver import retries
 from orchestrator.driver.outcomes import Books, Outcomes
 from orchestrator.driver.peers import Neighbours
 from orchestrator.driver.queue import Backlog
 from orchestrator.driver.tally import Tally, spec_label
 from orchestrator.executors.base import Executor, Slot
-from orchestrator.git_state import git_state
-from orchestrator.grid.load import Sweep
 from orchestrator.process import Interrupts
-from orchestrator.progress.display import Listener, Snapshot
-from orchestrator.progress.snapshot import Summary
+from orchestrator.progress.snapshot import Listener, Snapshot, Summary, describe_snapshot
 from orchestrator.store.group_commit import GroupCommit
-from orchestrator.store.heartbeats import describe_snapshot
 from orchestrator.store.remaining import find_remaining
 from orchestrator.store.store import Store
+from orchestrator.sweep import Sweep
+from workers.contract import failures
 from workers.contract.events import Assignment
 
 TICK = 0.25
@@ -51,16 +49,25 @@ class LaunchOptions:
 
 
 def run_sweep(
-    sweep: Sweep, store: Store, executor: Executor, options: LaunchOptions, listener: Listener
+    sweep: Sweep,
+    store: Store,
+    executor: Executor,
+    options: LaunchOptions,
+    listener: Listener,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Summary:
     """Run what is left of a sweep and return what became of it.
+
+    provenance: columns that only the launching machine knows (`launch.git_state`).
 
     A first Ctrl-C (or SIGTERM) ends it cleanly, with everything finished committed; a second one
     raises `KeyboardInterrupt`. Raises `StoreError` as soon as results cannot be stored.
     """
     with Interrupts() as interrupts:
         try:
-            return _Driver(sweep, store, executor, options, listener).run(interrupts)
+            driver = _Driver(sweep, store, executor, options, listener)
+            driver.provenance = dict(provenance or {})
+            return driver.run(interrupts)
         finally:
             executor.close()
 
@@ -92,7 +99,7 @@ class _Driver:
             parts=store.parts(self.backlog.places),
             max_attempts=options.max_attempts,
         )
-        self.provenance = git_state()
+        self.provenance: dict[str, Any] = {}
         self._display_at = 0.0
         self._idle_since = time.monotonic()
 
@@ -165,7 +172,7 @@ class _Driver:
         done, given_up = self.neighbours.meet(self._describe)
         self.tally.done_elsewhere += len(done)
         for run_id in given_up:
-            row = {"error_kind": retries.ERROR, "error_message": "given up by another driver"}
+            row = {"error_kind": failures.ERROR, "error_message": "given up by another driver"}
             self.tally.give_up(run_id, spec_label(self.backlog.planned(run_id).spec), row)
         if self.neighbours.cancelled:
             self.listener.note("stopping: asked to by `sweep cancel`")

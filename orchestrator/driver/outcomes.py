@@ -8,10 +8,11 @@ from orchestrator.driver import retries
 from orchestrator.driver.queue import Backlog
 from orchestrator.driver.tally import Tally, spec_label
 from orchestrator.executors.base import Happened, Lost, Returned, Update, model_key
-from orchestrator.failed_row import failed_row
-from orchestrator.progress.display import Listener
+from orchestrator.progress.snapshot import Listener
 from orchestrator.store.group_commit import GroupCommit
+from workers.contract import failures
 from workers.contract.events import Event, PartDone, Progress
+from workers.contract.rows import lost_row
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,13 @@ class Outcomes:
         (run_id,) = lost.run_ids
         spec = self._books.backlog.planned(run_id).spec
         attempt = 1 + self.history(run_id).attempts
-        self._ended(run_id, failed_row(spec, self._books.sweep, attempt, lost))
+        row = lost_row(spec, self._books.sweep, attempt, lost.kind, lost.message, lost.log_path)
+        self._ended(run_id, row)
 
     def _ended(self, run_id: str, row: dict[str, Any]) -> None:
         """An attempt is over: commit its row, and decide what follows."""
         if row["status"] == "failed" and row.get("error_kind") is None:
-            row["error_kind"] = retries.classify(row.get("error_type"), row.get("error_message"))
+            row["error_kind"] = failures.classify(row.get("error_type"), row.get("error_message"))
         self._books.tally.stop(run_id)
         self._books.tally.attempt(row)
         self._books.commits.add_trial(row)
@@ -97,14 +99,14 @@ class Outcomes:
         history.attempts += 1
         kind, spec = row["error_kind"], self._books.backlog.planned(run_id).spec
         retry = retries.after_failure(history, kind, row, self._max_attempts)
-        hopeless = kind == retries.MODEL_LOAD and model_key(spec) in self._unloadable
+        hopeless = kind == failures.MODEL_LOAD and model_key(spec) in self._unloadable
         if retry is not None and not hopeless:
             self._books.backlog.add(run_id, delay=retry.delay)
-            if kind == retries.MODEL_LOAD:
+            if kind == failures.MODEL_LOAD:
                 self._books.backlog.delay_model(model_key(spec), retry.delay)
             return
         self._books.tally.give_up(run_id, spec_label(spec), row)
-        if kind == retries.MODEL_LOAD:
+        if kind == failures.MODEL_LOAD:
             self._unloadable.add(model_key(spec))
             self._fail_model(model_key(spec), row)
 
@@ -114,8 +116,7 @@ class Outcomes:
         for run_id in books.backlog.discard_model(model):
             spec = books.backlog.planned(run_id).spec
             message = f"not run, because the model does not load: {row.get('error_message')}"
-            lost = Lost((run_id,), retries.MODEL_LOAD, message)
-            failed = failed_row(spec, books.sweep, 1, lost)
+            failed = lost_row(spec, books.sweep, 1, failures.MODEL_LOAD, message)
             books.tally.attempt(failed)
             books.commits.add_trial(failed)
             books.tally.give_up(run_id, spec_label(spec), failed)

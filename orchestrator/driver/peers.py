@@ -9,10 +9,10 @@ from typing import Any
 
 from orchestrator.driver.queue import Backlog
 from orchestrator.errors import StoreError, StoreVersionError
-from orchestrator.grid.load import Sweep
 from orchestrator.store.heartbeats import Presence
 from orchestrator.store.remaining import STATE_COLUMNS, device_matches
 from orchestrator.store.store import TRIALS_FOLDER, Store
+from orchestrator.sweep import Sweep
 
 NEAR_END = 20
 """A share with fewer waiting evaluations than this will soon be taken from."""

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.progress.display import Running, Snapshot, label
-from orchestrator.progress.snapshot import Failure, Summary
+from orchestrator.progress.snapshot import Failure, Running, Snapshot, Summary, label
 from orchestrator.store.remaining import Remaining
 from workers.contract.events import Progress
 from workers.contract.spec import EvalSpec

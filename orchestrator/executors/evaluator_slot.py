@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.placement import Request
+from workers.contract.events import Assignment
+from workers.host.shipped_files import local_paths, pack
 
 BATCH_SECONDS = 0.1
 """Work handed over at once, where evaluations take milliseconds."""
@@ -61,3 +63,23 @@ def one_line(error: Exception) -> str:
     if "creation task" in text and lines:
         return lines[-1]  # the exception itself; above it stands Ray's own traceback
     return " ".join(lines)[:1000]
+
+
+class PackedFiles:
+    """What has been packed so far, as references that any worker can fetch."""
+
+    def __init__(self, publish: Callable[[bytes], Any]) -> None:
+        self._publish = publish
+        self._references: dict[str, Any] = {}
+
+    def for_slot(self, slot: EvaluatorSlot, assignments: Sequence[Assignment]) -> dict[str, Any]:
+        """Return, by path, what this evaluator needs and does not have yet."""
+        needed: dict[str, Any] = {}
+        for path in {path for each in assignments for path in local_paths(each.spec)}:
+            if path not in self._references:
+                packed = pack(path)
+                self._references[path] = None if packed is None else self._publish(packed)
+            if self._references[path] is not None and path not in slot.shipped:
+                needed[path] = self._references[path]
+        slot.shipped.update(needed)
+        return needed

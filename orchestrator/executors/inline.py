@@ -10,10 +10,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.driver.retries import usable_after
 from orchestrator.executors.base import Happened, Returned, Slot, Update, model_key
-from orchestrator.leaving import EVALUATOR_THREAD
+from orchestrator.process import EVALUATOR_THREAD
 from workers.contract.events import Assignment, Finished
+from workers.contract.failures import usable_after
 from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
 
 _SLOT = "inline"

@@ -12,19 +12,20 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.cluster.connection import Cluster, Metrics
+from orchestrator.cluster.connection import Cluster
+from orchestrator.cluster.metrics import Metrics
 from orchestrator.cluster.placement import Request, describe, requests
-from orchestrator.driver import retries
 from orchestrator.errors import ClusterError, ResourcesError
 from orchestrator.executors.base import Happened, Lost, Returned, Slot, Update, model_key
 from orchestrator.executors.evaluator_slot import (
     EvaluatorSlot,
+    PackedFiles,
     latest_log,
     missing_requests,
     one_line,
 )
-from orchestrator.grid.load import Resources
-from orchestrator.packed_files import PackedFiles
+from orchestrator.sweep import Resources
+from workers.contract import failures
 from workers.contract.events import Assignment, Finished
 from workers.host.actor import EVALUATOR
 from workers.host.evaluator_host import DEFAULT_EVALUATOR, Batch
@@ -230,7 +231,7 @@ class RayExecutor:
             updates.append(Returned(batch.not_started))
         if finished:
             item.seconds_each = (time.monotonic() - item.submitted_at) / len(finished)
-        if not all(retries.usable_after(event) for event in finished):
+        if not all(failures.usable_after(event) for event in finished):
             self._remove(item)
         elif item.run_ids and self._cancelled:
             updates.append(Returned(tuple(item.run_ids)))
@@ -243,7 +244,7 @@ class RayExecutor:
         self._remove(item)
         kind = self._kind_of_loss(item, error)
         message = one_line(error)
-        if item.node_id is None and kind != retries.NODE_LOST:
+        if item.node_id is None and kind != failures.NODE_LOST:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
                 raise ClusterError(f"evaluators do not start: {message}") from error
@@ -255,9 +256,9 @@ class RayExecutor:
     def _kind_of_loss(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> str:
         text = str(error)
         if isinstance(error, ray.exceptions.OutOfMemoryError) or "low on memory" in text:
-            return retries.HOST_OOM
+            return failures.HOST_OOM
         if getattr(error, "preempted", False) or "node died" in text.lower():
-            return retries.NODE_LOST
+            return failures.NODE_LOST
         if item.node_id is not None and not self._cluster.is_alive(item.node_id):
-            return retries.NODE_LOST
-        return retries.WORKER_LOST
+            return failures.NODE_LOST
+        return failures.WORKER_LOST

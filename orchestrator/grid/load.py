@@ -5,7 +5,6 @@ started or written. File paths in a grid are relative to the working directory o
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources as package_files
 from pathlib import Path
 from typing import Any
@@ -15,42 +14,13 @@ from orchestrator.grid.expansion import Entry, check_fields, excluded, read_entr
 from orchestrator.grid.located_yaml import LocatedYaml, parse_yaml, read_yaml
 from orchestrator.grid.overrides import apply_overrides
 from orchestrator.grid.shape import check_shape, did_you_mean
-from orchestrator.revisions import LookupFailedError, Revisions
+from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from workers.contract.errors import SpecError
 from workers.contract.spec import EvalSpec, normalise
+from workers.revisions import LookupFailedError, Revisions
 
 LARGE = 1_000_000
 """A grid of more combinations than this needs a confirmation."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What each evaluation may use; None leaves the choice to the machine or cluster."""
-
-    gpus: int | None = None
-    cpus: int | None = None
-    accelerator: str | None = None
-
-
-@dataclass(frozen=True)
-class PlannedEvaluation:
-    """One evaluation of a sweep, normalised and with its revisions resolved."""
-
-    spec: EvalSpec
-    priority: int
-    entry: int
-    """Position in `grids` of the first entry that names it."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A grid, expanded."""
-
-    name: str
-    resources: Resources
-    evaluations: tuple[PlannedEvaluation, ...]
-    n_folded: int
-    """Combinations that were equal to another one."""
 
 
 def load_grid(source: str, *, overrides: Sequence[str] = (), confirm_large: bool = False) -> Sweep:

@@ -3,85 +3,21 @@
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.progress.snapshot import Snapshot, label, snapshot_of
 from workers.contract.events import Progress
 
 PLAIN_INTERVAL = 5.0
 """Seconds between two lines where the output is not a terminal."""
 STILL_INTERVAL = 60.0
 """The same while nothing ends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Running:
-    """An evaluation under way."""
-
-    run_id: str
-    label: str
-    progress: Progress | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """Where a sweep stands."""
-
-    sweep: str
-    total: int
-    done_before: int
-    """In the store as `ok` when the launch began."""
-    done_elsewhere: int
-    """Finished by other drivers since."""
-    ok: int
-    failed: int
-    skipped: int
-    waiting: int
-    running: tuple[Running, ...] = ()
-    evaluators: int = 0
-    per_second: float | None = None
-    seconds_left: float | None = None
-    elapsed: float = 0.0
-    state: str = "running"
-    """`running`, `stopping` or `ended`."""
-    latest: Mapping[str, Any] | None = field(default=None, repr=False)
-
-    @property
-    def done(self) -> int:
-        """Evaluations of the grid that are in the store as `ok`."""
-        return self.done_before + self.done_elsewhere + self.ok
-
-
-class Listener(Protocol):
-    """Told about a sweep while it runs; must not raise and must return quickly."""
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Take note of the state; called a few times a second and once at the end."""
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Take note of a finished attempt, `ok` or `failed`."""
-
-    def note(self, message: str) -> None:
-        """Take note of something that happened to the sweep as a whole."""
-
-
-class Silent:
-    """A listener that does not listen."""
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Ignore the state."""
-
-    def row(self, row: Mapping[str, Any]) -> None:
-        """Ignore a finished attempt."""
-
-    def note(self, message: str) -> None:
-        """Ignore a message."""
 
 
 class PlainProgress:
@@ -194,12 +130,6 @@ def describe_row(row: Mapping[str, Any]) -> str:
     return f"{name}: {', '.join(numbers) or 'ok'}"
 
 
-def label(row: Mapping[str, Any]) -> str:
-    """Return what an evaluation is, short enough for a line."""
-    cache = "" if row.get("method") == "dense" else f" {row.get('n_sink')}+{row.get('window_size')}"
-    return f"{row.get('model')} {row.get('dataset')} {row.get('method')}{cache}"
-
-
 def describe_progress(progress: Progress | None) -> str:
     """Return where an evaluation stands, in a few words."""
     if progress is None:
@@ -228,3 +158,20 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def render_drivers(states: list[Mapping[str, Any]]) -> Group:
+    """Return the display of all drivers."""
+    parts: list[Any] = []
+    for state in states:
+        parts += [Text(_who(state), style="bold"), render(snapshot_of(state))]
+    return Group(*parts)
+
+
+def plain_line(state: Mapping[str, Any]) -> str:
+    """Return one driver in one line."""
+    return f"{_who(state)}: {headline(snapshot_of(state))}"
+
+
+def _who(state: Mapping[str, Any]) -> str:
+    return f"{state.get('hostname')} pid {state.get('pid')}"

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.errors import UsageError
-from orchestrator.progress.display import Listener, Snapshot, describe_row
+from orchestrator.progress.display import describe_row
+from orchestrator.progress.snapshot import Listener, Snapshot
 
 TIMEOUT = 10.0
 """Seconds that a webhook has to answer."""

@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.grid.load import PlannedEvaluation, Sweep
 from orchestrator.reports.cost_history import COLUMNS, History
 from orchestrator.store.remaining import STATE_COLUMNS, is_done
 from orchestrator.store.store import Store
+from orchestrator.sweep import PlannedEvaluation, Sweep
 from workers.contract.cost import token_forwards
 from workers.contract.spec import EvalSpec
 

@@ -1,25 +1,23 @@
 """What is in a store and who is working on it, from any machine that sees the store."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.grid.load import Sweep
-from orchestrator.progress.display import label
-from orchestrator.store.heartbeats import BEAT_SECONDS, boot_id, is_gone, read_drivers
+from orchestrator.progress.snapshot import label
+from orchestrator.store.heartbeats import living_drivers
 from orchestrator.store.remaining import is_done
 from orchestrator.store.store import Store
+from orchestrator.sweep import Sweep
 
 COLUMNS = (
     *("run_id", "status", "sweep", "device_name", "finished_at"),
     *("error_kind", "error_type", "error_message", "log_path"),
     *("model", "dataset", "method", "n_sink", "window_size"),
 )
-_LISTEN_SECONDS = 2.5 * BEAT_SECONDS
 _LONGEST_REASON = 300
 
 
@@ -92,31 +90,6 @@ def read_status(store: Store, grid: Sweep | None = None) -> Status:
         entries=tuple(_entries(grid, trials, failed)) if grid else (),
         damaged=tuple(store.damaged),
     )
-
-
-def living_drivers(
-    store: Store, *, sleep: Callable[[float], None] = time.sleep
-) -> list[dict[str, Any]]:
-    """Return the states of the drivers whose counter advances.
-
-    On this machine a look at the process is enough; others are listened to for two heartbeats.
-    No clocks are compared.
-    """
-    first = {w: s for w, s in read_drivers(store.storage).items() if not is_gone(s)}
-    doubtful = {w: s["counter"] for w, s in first.items() if not _is_here(s) and "counter" in s}
-    if not doubtful:
-        return [state for state in first.values() if _is_here(state)]
-    sleep(_LISTEN_SECONDS)
-    return [
-        state
-        for writer, state in read_drivers(store.storage).items()
-        if (_is_here(state) and not is_gone(state))
-        or state.get("counter") != doubtful.get(writer, state.get("counter"))
-    ]
-
-
-def _is_here(state: Mapping[str, Any]) -> bool:
-    return state.get("boot_id") is not None and state["boot_id"] == boot_id()
 
 
 def _failed(trials: pa.Table, ok: pa.Table) -> pa.Table:

@@ -7,19 +7,17 @@ different machines are never compared. On the same machine a vanished process is
 
 import contextlib
 import json
-import math
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StoreError
-from orchestrator.progress.display import Snapshot
 from orchestrator.store.storage import Storage
-from workers.contract.events import Progress
+from orchestrator.store.store import Store
 
 FOLDER = "drivers"
 BEAT_SECONDS = 1.0
@@ -29,8 +27,9 @@ DEAD_AFTER = 10.0
 """Seconds without a rising counter after which a driver is taken for dead."""
 MISSED_BEATS = 10
 """Heartbeats in a row that may fail to be written; results are never treated so lightly."""
-RUNNING_LISTED = 200
 STATE_VERSION = 1
+LOOK_SECONDS = 1.0
+_LISTEN_SECONDS = 2.5 * BEAT_SECONDS
 
 
 @dataclass
@@ -166,34 +165,6 @@ class Presence:
         self.cancelled = f"{self._writer}.cancel" in self._storage.names(FOLDER)
 
 
-def describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the state of a sweep as JSON can hold it."""
-    numbers = {
-        name: getattr(snapshot, name)
-        for name in (
-            "sweep",
-            "total",
-            "done",
-            "done_before",
-            "done_elsewhere",
-            "ok",
-            "failed",
-            "skipped",
-            "waiting",
-            "evaluators",
-            "per_second",
-            "seconds_left",
-            "elapsed",
-            "state",
-        )
-    }
-    running = [
-        {"run_id": item.run_id, "label": item.label, **_progress(item.progress)}
-        for item in snapshot.running[:RUNNING_LISTED]
-    ]
-    return {**numbers, "running": running}
-
-
 def boot_id() -> str | None:
     """Return what identifies this boot of this machine; None where that is not known."""
     try:
@@ -212,15 +183,6 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _progress(progress: Progress | None) -> dict[str, Any]:
-    values = asdict(progress) if progress is not None else {}
-    # JSON knows no infinity: a perplexity that has overflowed is not shown.
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
-
-
 def _read_json(storage: Storage, name: str) -> dict[str, Any] | None:
     try:
         with storage.open(FOLDER, name) as file:
@@ -228,3 +190,37 @@ def _read_json(storage: Storage, name: str) -> dict[str, Any] | None:
     except (OSError, ValueError):  # gone, or damaged: the next heartbeat replaces it
         return None
     return state if isinstance(state, dict) else None
+
+
+def watch(
+    store: Store, *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the states of the living drivers about once a second, until there are none."""
+    while states := living_drivers(store):
+        yield list(states)
+        sleep(LOOK_SECONDS)
+
+
+def living_drivers(
+    store: Store, *, sleep: Callable[[float], None] = time.sleep
+) -> list[dict[str, Any]]:
+    """Return the states of the drivers whose counter advances.
+
+    On this machine a look at the process is enough; others are listened to for two heartbeats.
+    No clocks are compared.
+    """
+    first = {w: s for w, s in read_drivers(store.storage).items() if not is_gone(s)}
+    doubtful = {w: s["counter"] for w, s in first.items() if not _is_here(s) and "counter" in s}
+    if not doubtful:
+        return [state for state in first.values() if _is_here(state)]
+    sleep(_LISTEN_SECONDS)
+    return [
+        state
+        for writer, state in read_drivers(store.storage).items()
+        if (_is_here(state) and not is_gone(state))
+        or state.get("counter") != doubtful.get(writer, state.get("counter"))
+    ]
+
+
+def _is_here(state: Mapping[str, Any]) -> bool:
+    return state.get("boot_id") is not None and state["boot_id"] == boot_id()

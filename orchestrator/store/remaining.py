@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.grid.load import PlannedEvaluation, Resources, Sweep
 from orchestrator.store.store import TRIALS_FOLDER, Store
+from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 
 STATE_COLUMNS = ("run_id", "status", "device_name")
 """What has to be read from the store to know what is done."""

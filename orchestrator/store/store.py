@@ -69,11 +69,11 @@ class Store:
         return f"part-{self.writer}-"
 
     def append_trials(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Commit rows of `record.TRIALS` as one file. Raises `StoreError` if that fails."""
+        """Commit rows of `rows.TRIALS` as one file. Raises `StoreError` if that fails."""
         self._append(TRIALS_FOLDER, rows)
 
     def append_documents(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Commit rows of `record.DOCUMENTS` as one file. Raises `StoreError` if that fails."""
+        """Commit rows of `rows.DOCUMENTS` as one file. Raises `StoreError` if that fails."""
         self._append(DOCUMENTS_FOLDER, rows)
 
     def trials(self, columns: Sequence[str] | None = None) -> pa.Table:

@@ -17,10 +17,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import sweep as command
-from orchestrator.progress.display import Silent
 from orchestrator.progress.notify import Notifier
+from orchestrator.progress.snapshot import Silent, snapshot_of
 from orchestrator.store.store import Store
-from orchestrator.watching import snapshot_of
 from tests.support.cli_reference import FILE, reference
 from tests.support.sweeps import GRID, ok_run_ids, row
 

@@ -78,7 +78,7 @@ class CrashingEvaluator(NoopEvaluator):
 
 
 def part(run_id: str, number: int, last: bool = False) -> dict[str, object]:
-    """Return a `record.DOCUMENTS` row."""
+    """Return a `rows.DOCUMENTS` row."""
     return {
         "row_id": f"{run_id}-{number}",
         "run_id": run_id,

@@ -20,9 +20,9 @@ from typing import Any
 
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.inline import InlineExecutor
-from orchestrator.grid.load import Resources
-from orchestrator.progress.display import Silent
+from orchestrator.progress.snapshot import Silent
 from orchestrator.store.store import Store
+from orchestrator.sweep import Resources
 from tests.support.sweeps import sweep_of
 from workers.contract.errors import SinkSweepError
 

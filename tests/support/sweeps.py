@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.grid.load import PlannedEvaluation, Resources, Sweep
-from orchestrator.progress.display import Snapshot
+from orchestrator.progress.snapshot import Snapshot
 from orchestrator.store.store import Store
+from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from workers.contract.rows import spec_columns
 from workers.contract.spec import EvalSpec, normalise
 

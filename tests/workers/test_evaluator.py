@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from tests.support.models import demo, tiny_transformer
-from workers import quality_run
 from workers.contract.events import Assignment, Finished, PartDone, Progress
 from workers.contract.rows import TRIALS
 from workers.contract.spec import EvalSpec
 from workers.evaluator import Evaluator
-from workers.quality import scoring
-from workers.quality_run import contiguous
+from workers.quality import chunks, scoring
+from workers.quality.scoring import contiguous
 from workers.texts.tokens import TokenisedDocument
 
 SMALL = {
@@ -235,7 +234,7 @@ def test_losses_of_single_tokens_are_stored_on_request(tmp_path):
 
 
 def test_a_long_document_reports_where_it_stands(evaluator, monkeypatch):
-    monkeypatch.setattr(quality_run, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(scoring, "PROGRESS_SECONDS", 0.0)
     events, row = run(evaluator, spec("streaming", max_documents=2, max_tokens=1000))
     reports = [e for e in events if isinstance(e, Progress) and e.phase == "quality"]
     # The first chunk ends where eviction begins, after B + 1 = 65 queries.
@@ -252,7 +251,7 @@ def test_a_document_with_nothing_to_score_keeps_its_number_among_the_tokens(tmp_
     ]
     one = spec("dense", save_token_nll=True)
     assigned = Assignment(spec=one, sweep="test")
-    whole = quality_run.QualityRun(demo(), one, documents, scoring.Chunk(256), str(tmp_path))
+    whole = scoring.QualityRun(demo(), one, documents, chunks.Chunk(256), str(tmp_path))
     list(whole.events(assigned))
     table = pq.read_table(tmp_path / "tokens" / f"{one.run_id}.parquet")
     assert table["document"].to_pylist() == [0] * 4 + [2] * 3

@@ -7,16 +7,20 @@ their true position, and the query is rotated twice: at t for recent keys, at mi
 sinks (docs/method.md has the proof). Dense attention is the same pass without eviction.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from workers.attention.fused import Kernel, Recent, Sinks, attend_fused, kernel_for
-from workers.attention.interface import LayerCall, weigh
+from workers.attention.interface import LayerCall, run, using, weigh
 from workers.attention.rotary import Angles, Rotary, rotate
-from workers.attention.visibility import DENSE, Visibility
-from workers.contract.errors import UnsupportedModelError
+from workers.attention.visibility import DENSE, Visibility, additive_mask, layer_visibility
+
+CHUNK = 256
+"""Queries per chunk that a CPU is fastest with; a device may prefer more."""
 
 
 @dataclass
@@ -149,21 +153,6 @@ def _kernel(call: LayerCall) -> Kernel | None:
     return kernel_for(call.query.device, call.query.dtype, head_dim, groups)
 
 
-def additive_mask(
-    queries: Tensor, keys: Tensor, visibility: Visibility, dtype: torch.dtype
-) -> Tensor:
-    """Return 0 where the query sees the key and -inf elsewhere: [n_queries, n_keys].
-
-    The tensor form of `Visibility.sees`.
-    """
-    query, key = queries[:, None], keys[None, :]
-    visible = key <= query
-    if visibility.window_size is not None:
-        visible &= (key < visibility.n_sink) | (key >= query - visibility.window_size)
-    mask = torch.zeros(visible.shape, dtype=dtype, device=queries.device)
-    return mask.masked_fill_(~visible, float("-inf"))
-
-
 def evict(state: LayerState, visibility: Visibility, next_query: int) -> LayerState:
     """Return what the queries from `next_query` on can still see of a layer's keys."""
     if visibility.window_size is None:
@@ -180,20 +169,30 @@ def evict(state: LayerState, visibility: Visibility, next_query: int) -> LayerSt
     )
 
 
-def layer_visibility(visibility: Visibility, sliding_window: int | None) -> Visibility:
-    """Combine our visibility with the model's own sliding window in a layer.
+def state_before(
+    model: PreTrainedModel,
+    rotary: Rotary,
+    ids: Tensor,
+    visibility: Visibility,
+    chunk: int = CHUNK,
+) -> dict[int, LayerState]:
+    """Return the carried keys and values, per layer, after all of token ids [n]."""
+    attention = ChunkedPass(rotary, visibility)
+    for start, stop in _chunks(len(ids), visibility, chunk):
+        attention.begin(stop - start, ids.device)
+        with torch.inference_mode(), using(attention):
+            run(model, ids[None, start:stop], keep=1)
+    return attention.layers
 
-    A streaming cache that fits into the layer's window is not restricted by it; dense attention
-    becomes the layer's own window. Anything else is refused.
+
+def _chunks(n_queries: int, visibility: Visibility, chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield first and one past the last query of each chunk.
+
+    The first one ends before anything is evicted, so that every later one begins behind the
+    sinks, as a fused kernel wants it (`workers/attention/chunked.py`).
     """
-    if sliding_window is None:
-        return visibility
-    if visibility.budget is None:
-        return Visibility(n_sink=0, window_size=sliding_window - 1)
-    if visibility.budget + 1 > sliding_window:
-        raise UnsupportedModelError(
-            f"the model's own sliding window of {sliding_window} tokens is shorter than the "
-            f"{visibility.budget + 1} keys of this evaluation; choose n_sink + window_size < "
-            f"{sliding_window}"
-        )
-    return visibility
+    start, budget = 0, visibility.budget
+    stop = chunk if budget is None else min(chunk, budget + 1)
+    while start < n_queries:
+        yield start, min(stop, n_queries)
+        start, stop = stop, stop + chunk

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.attention.chunked import LayerState, layer_visibility
+from workers.attention.chunked import LayerState
 from workers.attention.interface import LayerCall, weigh
 from workers.attention.rotary import Angles, Rotary, rotate
-from workers.attention.visibility import Visibility
+from workers.attention.visibility import Visibility, layer_visibility
 
 
 class _Ring:

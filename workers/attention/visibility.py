@@ -8,6 +8,12 @@ and the first query that misses a token is t = B + 1 (Xiao et al., arXiv 2309.17
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from workers.contract.errors import UnsupportedModelError
+from workers.contract.spec import EvalSpec
+
 
 @dataclass(frozen=True)
 class Visibility:
@@ -73,3 +79,44 @@ def recompute_windows(n_queries: int, budget: int, stride: int) -> list[tuple[in
         scored, end = end, min(n_queries, end + stride)
         windows.append((max(0, end - 1 - budget), end, scored))
     return windows
+
+
+def visibility_of(spec: EvalSpec) -> Visibility:
+    """Return which keys the queries of a normalised `streaming` or `dense` spec see."""
+    if spec.method == "dense":
+        return DENSE
+    return Visibility(spec.n_sink, spec.window_size)
+
+
+def additive_mask(
+    queries: Tensor, keys: Tensor, visibility: Visibility, dtype: torch.dtype
+) -> Tensor:
+    """Return 0 where the query sees the key and -inf elsewhere: [n_queries, n_keys].
+
+    The tensor form of `Visibility.sees`.
+    """
+    query, key = queries[:, None], keys[None, :]
+    visible = key <= query
+    if visibility.window_size is not None:
+        visible &= (key < visibility.n_sink) | (key >= query - visibility.window_size)
+    mask = torch.zeros(visible.shape, dtype=dtype, device=queries.device)
+    return mask.masked_fill_(~visible, float("-inf"))
+
+
+def layer_visibility(visibility: Visibility, sliding_window: int | None) -> Visibility:
+    """Combine our visibility with the model's own sliding window in a layer.
+
+    A streaming cache that fits into the layer's window is not restricted by it; dense attention
+    becomes the layer's own window. Anything else is refused.
+    """
+    if sliding_window is None:
+        return visibility
+    if visibility.budget is None:
+        return Visibility(n_sink=0, window_size=sliding_window - 1)
+    if visibility.budget + 1 > sliding_window:
+        raise UnsupportedModelError(
+            f"the model's own sliding window of {sliding_window} tokens is shorter than the "
+            f"{visibility.budget + 1} keys of this evaluation; choose n_sink + window_size < "
+            f"{sliding_window}"
+        )
+    return visibility

@@ -4,14 +4,17 @@ Uses torch's fused causal attention, the strongest baseline at hand: a speedup o
 must not come from a slow `recompute`.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedModel
 
-from workers.attention.chunked import additive_mask
-from workers.attention.interface import LayerCall, weigh
+from workers.attention.interface import LayerCall, run, using, weigh
+from workers.attention.native import native_window_logits
 from workers.attention.rotary import Angles, Rotary, rotate
-from workers.attention.visibility import DENSE
+from workers.attention.visibility import DENSE, additive_mask
 from workers.contract.errors import UnsupportedModelError
 
 
@@ -49,3 +52,17 @@ def _refuse_shorter_window(sliding_window: int | None, length: int) -> None:
             f"{length} tokens of a recomputed window; choose n_sink + window_size < "
             f"{sliding_window}"
         )
+
+
+def window_logits(model: PreTrainedModel, rotary: Rotary | None, rows: Tensor, keep: int) -> Tensor:
+    """Return the last `keep` logits of fresh forwards over windows [batch, n] of token ids."""
+    if rotary is None:
+        return native_window_logits(model, rows, keep)
+    with torch.inference_mode(), using(_window_pass(rotary, rows.shape[1], rows.device)):
+        return run(model, rows, keep)
+
+
+@functools.lru_cache(maxsize=4)
+def _window_pass(rotary: Rotary, length: int, device: torch.device) -> WindowPass:
+    """Keep the angles between windows of one length: they are no part of the forward."""
+    return WindowPass(rotary, length, device)

@@ -11,6 +11,9 @@ from workers.contract.spec import FILE_PREFIX, EvalSpec
 
 ONE_STREAM = ("pydoc", "wikitext-103", "random")
 """Data sets that are one document (`random`: unless `max_documents` asks for more)."""
+UNBOUNDED_TOKENS = 100_000
+"""Length assumed for a document without `max_tokens`, for ordering alone."""
+UNBOUNDED_DOCUMENTS = 10
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def token_forwards(spec: EvalSpec, text: Text) -> int:
     lengths = _equal_lengths(text)
     work = 0
     if "quality" in spec.measure:
-        work += sum(_quality(spec, length) for length in lengths)
+        work += quality_forwards(spec, lengths)
     if "latency" in spec.measure:
         work += decode_forwards(spec) + _prefill(spec, max(lengths))
     return work
@@ -73,3 +76,17 @@ def _prefill(spec: EvalSpec, length: int) -> int:
 def _equal_lengths(text: Text) -> Sequence[int]:
     each, rest = divmod(text.n_tokens, text.n_documents)
     return [each + (i < rest) for i in range(text.n_documents)]
+
+
+def quality_forwards(spec: EvalSpec, lengths: Sequence[int]) -> int:
+    """Return the tokens run through the model by the quality pass, its cost on any device."""
+    return sum(_quality(spec, length) for length in lengths)
+
+
+def rough_cost(spec: EvalSpec) -> int:
+    """Return about how many tokens go through the model; good enough to sort by."""
+    documents = spec.max_documents or UNBOUNDED_DOCUMENTS
+    tokens = documents * (spec.max_tokens or UNBOUNDED_TOKENS)
+    if spec.method != "recompute":
+        return tokens
+    return tokens * max(1, spec.n_sink + spec.window_size) // spec.recompute_stride

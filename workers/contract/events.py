@@ -21,7 +21,7 @@ class Assignment:
     chunk_limit: int | None = None
     """Largest chunk of queries to try, after an out-of-memory attempt; None: no limit."""
     parts: Sequence[Mapping[str, Any]] = ()
-    """Finished parts from the store (`record.DOCUMENTS` rows); they are not computed again."""
+    """Finished parts from the store (`rows.DOCUMENTS` rows); they are not computed again."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Columns only the driver knows: git_commit, git_dirty."""
 
@@ -42,14 +42,14 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class PartDone:
-    """A finished document or span: one `record.DOCUMENTS` row."""
+    """A finished document or span: one `rows.DOCUMENTS` row."""
 
     row: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The evaluation is over: one `record.TRIALS` row, `ok` or `failed`."""
+    """The evaluation is over: one `rows.TRIALS` row, `ok` or `failed`."""
 
     row: Mapping[str, Any]
     evaluator_usable: bool = True

@@ -6,11 +6,15 @@ measured is null, never 0.
 """
 
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 
-from workers.contract.spec import FIELD_NAMES, EvalSpec, columns
+from workers.contract.events import Assignment
+from workers.contract.failures import failure_columns
+from workers.contract.spec import EVAL_VERSION, FIELD_NAMES, EvalSpec, columns
 
 SCHEMA_VERSION = 1
 """Major version of the row format; a reader refuses a newer one, additions are nullable."""
@@ -169,3 +173,42 @@ def complete(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 assert tuple(name for name, _ in _SPEC) == FIELD_NAMES, "every EvalSpec field is a column"
+
+
+def failed_row(assignment: Assignment, error: Exception, started: datetime) -> dict[str, Any]:
+    """Return the row of an attempt that raised where an evaluator should not."""
+    return complete(
+        {
+            **spec_columns(assignment.spec),
+            "row_id": uuid4().hex,
+            "attempt": assignment.attempt,
+            "sweep": assignment.sweep,
+            "source": "measured",
+            "eval_version": EVAL_VERSION,
+            "started_at": started,
+            **failure_columns(error),
+            **assignment.provenance,
+        }
+    )
+
+
+def lost_row(
+    spec: EvalSpec, sweep: str, attempt: int, kind: str, message: str, log_path: str | None = None
+) -> dict[str, Any]:
+    """Return the `failed` row of an attempt whose evaluator died; what is unknown is null."""
+    return complete(
+        {
+            **spec_columns(spec),
+            "row_id": uuid4().hex,
+            "attempt": attempt,
+            "sweep": sweep,
+            "source": "measured",
+            "status": "failed",
+            "eval_version": EVAL_VERSION,
+            "error_kind": kind,
+            "error_type": kind,
+            "error_message": message,
+            "log_path": log_path,
+            "finished_at": datetime.now(timezone.utc),
+        }
+    )

@@ -61,7 +61,7 @@ def block_sums(start: int, nll: NDArray[Any]) -> dict[str, list[Any]]:
 
 
 def merge_blocks(parts: Iterable[Mapping[str, Any]]) -> Blocks:
-    """Add up the base blocks of all parts (`record.DOCUMENTS` rows), at most `MAX_BLOCKS`."""
+    """Add up the base blocks of all parts (`rows.DOCUMENTS` rows), at most `MAX_BLOCKS`."""
     sums: dict[tuple[int, int], list[float]] = defaultdict(list)
     tokens: dict[tuple[int, int], int] = defaultdict(int)
     for part in parts:

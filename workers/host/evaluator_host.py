@@ -5,6 +5,7 @@ does, an evaluation handed to the host ends in exactly one `Finished`.
 """
 
 import importlib
+import os
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +16,17 @@ from typing import Any, Protocol, cast
 from uuid import uuid4
 
 from workers.contract.events import Assignment, Event, Finished
-from workers.contract.rows import complete, spec_columns
-from workers.contract.spec import EVAL_VERSION
-from workers.failure import failure_columns
+from workers.contract.rows import failed_row
 from workers.host.output_capture import OutputCapture
 from workers.host.shipped_files import Shelf
-from workers.threads import wait_politely
 
 DEFAULT_EVALUATOR = "workers.evaluator:Evaluator"
 """Import path of the evaluator that measures."""
 LOGGED_SECONDS = 1.0
 """An evaluation that takes longer leaves a log, also if it printed nothing."""
+SPINS = "1000"
+"""Rounds of spinning before a thread sleeps."""
+VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 class EvaluatorLike(Protocol):
@@ -128,23 +129,6 @@ def build_evaluator(path: str, options: Mapping[str, Any]) -> EvaluatorLike:
     return cast("EvaluatorLike", factory(**options))
 
 
-def failed_row(assignment: Assignment, error: Exception, started: datetime) -> dict[str, Any]:
-    """Return the row of an attempt that raised where an evaluator should not."""
-    return complete(
-        {
-            **spec_columns(assignment.spec),
-            "row_id": uuid4().hex,
-            "attempt": assignment.attempt,
-            "sweep": assignment.sweep,
-            "source": "measured",
-            "eval_version": EVAL_VERSION,
-            "started_at": started,
-            **failure_columns(error),
-            **assignment.provenance,
-        }
-    )
-
-
 def _unfinished(assignment: Assignment, started: datetime) -> Finished:
     error = RuntimeError("the evaluator ended without a result")
     return Finished(row=failed_row(assignment, error, started))
@@ -156,3 +140,9 @@ def _log_ending(capture: OutputCapture, row: Mapping[str, Any]) -> None:
         capture.write(row.get("traceback") or row.get("error_message") or "failed")
     if capture.seconds() >= LOGGED_SECONDS or row["status"] == "failed":
         capture.write(f"{row['run_id']} attempt {row['attempt']}: {row['status']}")
+
+
+def wait_politely() -> None:
+    """Set the waiting of threads; has an effect only before torch is imported."""
+    if not any(name in os.environ for name in VARIABLES):
+        os.environ["GOMP_SPINCOUNT"] = SPINS

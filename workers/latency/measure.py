@@ -12,21 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workers.attention.chunked import CHUNK, state_before
 from workers.attention.native import NativeDecoder
 from workers.attention.ring import RingPass
-from workers.attention.visibility import DENSE, Visibility
+from workers.attention.visibility import visibility_of
 from workers.contract.spec import EvalSpec
+from workers.device import peak_memory_bytes, reset_peak_memory
 from workers.latency.replay import recorded
 from workers.latency.steppers import NativeStepper, Recordable, RingStepper, Stepper, WindowStepper
-from workers.latency.timing import (
-    Timing,
-    peak_memory_bytes,
-    reset_peak_memory,
-    timed_once,
-    timed_steps,
-)
+from workers.latency.timing import Timing, timed_once, timed_steps
 from workers.models.loading import LoadedModel
-from workers.quality.nll import CHUNK, state_before
 
 
 @dataclass(frozen=True)
@@ -144,10 +139,3 @@ def _native_prefill(
     for query in range(span.start):
         decoder.step(ids[query : query + 1])
     return NativeStepper(decoder, ids, span)
-
-
-def visibility_of(spec: EvalSpec) -> Visibility:
-    """Return which keys the queries of a normalised `streaming` or `dense` spec see."""
-    if spec.method == "dense":
-        return DENSE
-    return Visibility(spec.n_sink, spec.window_size)

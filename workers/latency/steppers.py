@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from workers.attention.interface import run, using
 from workers.attention.native import NativeDecoder
 from workers.attention.ring import RingPass
+from workers.attention.windows import window_logits
 from workers.models.loading import LoadedModel
-from workers.quality.nll import window_logits
 
 
 class Stepper(Protocol):

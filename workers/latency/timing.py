@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from workers.device import synchronise
+
 Step = Callable[[], None]
 
 
@@ -39,28 +41,6 @@ def timed_once(work: Step, device: torch.device) -> float:
     work()
     synchronise(device)
     return (time.perf_counter() - start) * 1e3
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has nothing left to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Start a new peak."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory_bytes(device: torch.device) -> int | None:
-    """Return the largest memory allocated since the reset; None on a CPU (not measured)."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-
-
-def free_memory_bytes(device: torch.device) -> int | None:
-    """Return what the device has left; None on a CPU, whose memory is not ours to fill."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
 def _timed_on_cpu(step: Step, n_steps: int) -> Timing:

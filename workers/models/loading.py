@@ -14,8 +14,7 @@ from workers.attention.native import NATIVE_FAMILIES
 from workers.attention.rotary import Rotary, rotary_of
 from workers.contract.errors import ModelLoadError, NumericalError
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, is_hub_model
-from workers.models.presets import preset_config
-from workers.revisions import DEMO_FOLDER
+from workers.models.presets import DEMO_FOLDER, preset_config
 
 
 @dataclass(frozen=True, kw_only=True)

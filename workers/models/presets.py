@@ -5,9 +5,12 @@ those of the models' published configurations.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from workers.contract.errors import ModelLoadError
+
+DEMO_FOLDER = Path(__file__).parents[1] / "demo"
 
 
 def _pythia(hidden: int, layers: int, heads: int, vocab: int = 50304) -> dict[str, Any]:

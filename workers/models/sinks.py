@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workers.attention.chunked import additive_mask
 from workers.attention.interface import LayerCall, run, using
 from workers.attention.rotary import Angles, Rotary, rotate
-from workers.attention.visibility import DENSE
+from workers.attention.visibility import DENSE, additive_mask
 from workers.contract.errors import UnsupportedModelError
 from workers.models.loading import LoadedModel
 

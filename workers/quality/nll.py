@@ -5,7 +5,6 @@ chunk is a matter of memory and speed; it cannot change a result
 (`tests/workers/quality/test_nll.py`).
 """
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +14,14 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from workers.attention.chunked import ChunkedPass, LayerState
+from workers.attention.chunked import CHUNK, ChunkedPass, _chunks
 from workers.attention.interface import run, using
-from workers.attention.native import native_stream_logits, native_window_logits
+from workers.attention.native import native_stream_logits
 from workers.attention.rotary import Rotary
 from workers.attention.visibility import Visibility, recompute_windows
-from workers.attention.windows import WindowPass
+from workers.attention.windows import window_logits
 from workers.contract.errors import NumericalError
 
-CHUNK = 256
-"""Queries per chunk that a CPU is fastest with; a device may prefer more."""
 SLICE = 256
 """Rows of logits that are turned into float32 log-probabilities at once."""
 
@@ -79,22 +76,6 @@ def stream_nll_together(
         ]
 
 
-def state_before(
-    model: PreTrainedModel,
-    rotary: Rotary,
-    ids: Tensor,
-    visibility: Visibility,
-    chunk: int = CHUNK,
-) -> dict[int, LayerState]:
-    """Return the carried keys and values, per layer, after all of token ids [n]."""
-    attention = ChunkedPass(rotary, visibility)
-    for start, stop in _chunks(len(ids), visibility, chunk):
-        attention.begin(stop - start, ids.device)
-        with torch.inference_mode(), using(attention):
-            run(model, ids[None, start:stop], keep=1)
-    return attention.layers
-
-
 def recompute_nll(
     model: PreTrainedModel,
     rotary: Rotary | None,
@@ -122,39 +103,12 @@ def recompute_nll(
         yield _scored(scored, logits.flatten(0, 1), targets.flatten())
 
 
-def window_logits(model: PreTrainedModel, rotary: Rotary | None, rows: Tensor, keep: int) -> Tensor:
-    """Return the last `keep` logits of fresh forwards over windows [batch, n] of token ids."""
-    if rotary is None:
-        return native_window_logits(model, rows, keep)
-    with torch.inference_mode(), using(_window_pass(rotary, rows.shape[1], rows.device)):
-        return run(model, rows, keep)
-
-
-@functools.lru_cache(maxsize=4)
-def _window_pass(rotary: Rotary, length: int, device: torch.device) -> WindowPass:
-    """Keep the angles between windows of one length: they are no part of the forward."""
-    return WindowPass(rotary, length, device)
-
-
 def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
     """Return -log softmax(logits)[target] in float32: [n, vocab], int64 [n] -> [n], nats."""
     slices = zip(torch.split(logits, SLICE), torch.split(targets, SLICE), strict=True)
     return torch.cat(
         [functional.cross_entropy(rows.float(), at, reduction="none") for rows, at in slices]
     )
-
-
-def _chunks(n_queries: int, visibility: Visibility, chunk: int) -> Iterator[tuple[int, int]]:
-    """Yield first and one past the last query of each chunk.
-
-    The first one ends before anything is evicted, so that every later one begins behind the
-    sinks, as a fused kernel wants it (`workers/attention/chunked.py`).
-    """
-    start, budget = 0, visibility.budget
-    stop = chunk if budget is None else min(chunk, budget + 1)
-    while start < n_queries:
-        yield start, min(stop, n_queries)
-        start, stop = stop, stop + chunk
 
 
 def _scored(start: int, logits: Tensor, targets: Tensor) -> Scored:

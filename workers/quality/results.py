@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workers.attention.visibility import compression_ratio, evicted_tokens, recompute_windows
+from workers.attention.visibility import compression_ratio, evicted_tokens
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import bits_per_byte, merge_blocks, perplexity, perplexity_interval
 from workers.models.loading import LoadedModel
@@ -50,19 +50,6 @@ def quality_columns(spec: EvalSpec, parts: Sequence[Part]) -> dict[str, Any]:
         "bits_per_byte": bits_per_byte(nll_sum, _scored_bytes(ordered)),
         **blocks.columns(),
     }
-
-
-def token_forwards(spec: EvalSpec, lengths: Sequence[int]) -> int:
-    """Return the tokens run through the model by the quality pass, its cost on any device."""
-    if spec.method != "recompute":
-        return sum(max(0, length - 1) for length in lengths)
-    budget = spec.budget or 0
-    return sum(
-        end - first
-        for length in lengths
-        if length > 1
-        for first, end, _ in recompute_windows(length - 1, budget, spec.recompute_stride)
-    )
 
 
 def _cached_tokens(spec: EvalSpec, lengths: Sequence[int]) -> int:

@@ -23,7 +23,7 @@ from workers.attention.ring import RingPass
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.errors import NumericalError, UnsupportedModelError
 from workers.contract.spec import EvalSpec
-from workers.latency.timing import free_memory_bytes
+from workers.device import free_memory_bytes
 from workers.models.loading import LoadedModel
 from workers.quality.nll import stream_nll, token_nll
 

@@ -40,7 +40,7 @@ def test_gpus_are_free_again_after_a_sweep() -> None:
 
 def test_a_killed_process_holds_no_gpu(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, time; from orchestrator import locks;"
+        "import sys, pathlib, time; from orchestrator.cluster import gpu_locks as locks;"
         "locks.LOCK_FOLDER = pathlib.Path(sys.argv[1]);"
         "held = locks.held_gpus([locks.Gpu('0', 'GPU-aaaa')]); held.__enter__();"
         "print('held', flush=True); time.sleep(60)"

@@ -2,7 +2,7 @@ import pytest
 
 from orchestrator.cluster.placement import Node, Request, describe, requests
 from orchestrator.errors import ResourcesError
-from orchestrator.grid.load import Resources
+from orchestrator.sweep import Resources
 
 
 def node(name: str | None = "n", cpus: int = 8, gpus: int = 0, kind: str | None = None) -> Node:

@@ -13,12 +13,11 @@ from orchestrator.driver import loop, retries
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import StoreError
 from orchestrator.executors.inline import InlineExecutor
-from orchestrator.grid.load import PlannedEvaluation, Sweep
-from orchestrator.progress.display import Running, Snapshot
-from orchestrator.progress.snapshot import Summary
+from orchestrator.progress.snapshot import Running, Snapshot, Summary, describe_snapshot
 from orchestrator.store import group_commit
-from orchestrator.store.heartbeats import describe_snapshot, read_drivers, request_cancel
+from orchestrator.store.heartbeats import read_drivers, request_cancel
 from orchestrator.store.store import Store
+from orchestrator.sweep import PlannedEvaluation, Sweep
 from tests.support.crashing_evaluator import part
 from tests.support.sweeps import Listening, ok_run_ids, row, run_ids, spec, sweep_of
 from workers.contract.events import Progress

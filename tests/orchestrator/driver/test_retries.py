@@ -1,14 +1,8 @@
 import pytest
 
-from orchestrator.driver.retries import (
-    FREE_LOSSES,
-    History,
-    Retry,
-    after_failure,
-    classify,
-    usable_after,
-)
+from orchestrator.driver.retries import FREE_LOSSES, History, Retry, after_failure
 from workers.contract.events import Finished
+from workers.contract.failures import classify, usable_after
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.ray_executor import RayExecutor
-from orchestrator.grid.load import Resources
 from orchestrator.store.store import Store
+from orchestrator.sweep import Resources
 from tests.support.ray_clusters import cluster_of
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 

@@ -18,9 +18,9 @@ from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import ClusterError, ResourcesError
 from orchestrator.executors import ray_executor
 from orchestrator.executors.ray_executor import RayExecutor
-from orchestrator.grid.load import Resources, Sweep
 from orchestrator.progress.snapshot import Summary
 from orchestrator.store.store import Store
+from orchestrator.sweep import Resources, Sweep
 from tests.support.ray_clusters import cluster_of
 from tests.support.sweep_process import ROOT
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import GridError
-from orchestrator.grid.load import LARGE, Resources, Sweep, build_grid, builtin_grids, load_grid
+from orchestrator.grid.load import LARGE, build_grid, builtin_grids, load_grid
+from orchestrator.sweep import Resources, Sweep
 from workers.contract.spec import DEFAULTS as SPEC_DEFAULTS
 from workers.contract.spec import FIELD_NAMES
 

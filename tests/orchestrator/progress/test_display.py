@@ -8,13 +8,12 @@ from orchestrator.progress import display as progress
 from orchestrator.progress.display import (
     LiveProgress,
     PlainProgress,
-    Running,
-    Snapshot,
     describe_row,
     duration,
     progress_for,
     rate,
 )
+from orchestrator.progress.snapshot import Running, Snapshot
 from workers.contract.events import Progress
 
 

@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli import sweep as command
-from orchestrator.grid.load import Sweep, build_grid
+from orchestrator.grid.load import build_grid
 from orchestrator.reports.plan import Plan, make_plan
 from orchestrator.store.store import Store
+from orchestrator.sweep import Sweep
+from workers.attention.visibility import recompute_windows
 from workers.contract.cost import Text, decode_forwards, text_from_limits, token_forwards
 from workers.contract.rows import complete, spec_columns
 from workers.contract.spec import EvalSpec
-from workers.quality.results import token_forwards as measured_forwards
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 SPEC = EvalSpec(
@@ -95,7 +96,12 @@ def test_the_work_of_a_quality_pass_is_what_the_row_will_say(
         recompute_stride=min(stride, window + 5),
     )
     text = Text(documents, documents * length, is_exact=True)
-    assert token_forwards(spec, text) == measured_forwards(spec, [length] * documents)
+    queries = max(0, length - 1)
+    each = queries
+    if method == "recompute" and queries:
+        windows = recompute_windows(queries, spec.budget or 0, spec.recompute_stride)
+        each = sum(end - first for first, end, _ in windows)
+    assert token_forwards(spec, text) == each * documents
 
 
 def test_decode_steps_are_work_and_recompute_runs_a_window_for_each() -> None:

@@ -14,11 +14,17 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import sweep as command
-from orchestrator.progress.display import Running, Snapshot
-from orchestrator.reports.status import living_drivers, read_status
-from orchestrator.store.heartbeats import boot_id, describe_snapshot, process_start, request_cancel
+from orchestrator.progress.display import plain_line
+from orchestrator.progress.snapshot import Running, Snapshot, describe_snapshot, snapshot_of
+from orchestrator.reports.status import read_status
+from orchestrator.store.heartbeats import (
+    boot_id,
+    living_drivers,
+    process_start,
+    request_cancel,
+    watch,
+)
 from orchestrator.store.store import Store
-from orchestrator.watching import plain_line, snapshot_of, watch
 from tests.support.sweeps import row, spec, sweep_of
 from workers.contract.events import Progress
 

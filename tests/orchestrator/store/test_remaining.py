@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.grid.load import Resources
 from orchestrator.store.remaining import device_matches, find_remaining
 from orchestrator.store.store import Store
+from orchestrator.sweep import Resources
 from tests.support.sweeps import row, spec, sweep_of
 
 

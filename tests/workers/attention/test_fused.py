@@ -5,10 +5,9 @@ import torch
 
 from tests.support.models import random_ids, tiny
 from workers.attention import fused
-from workers.attention.chunked import additive_mask
 from workers.attention.fused import Recent, Sinks, attend_fused, flash_on_cpu, kernel_for
 from workers.attention.interface import LayerCall, weigh
-from workers.attention.visibility import DENSE, Visibility
+from workers.attention.visibility import DENSE, Visibility, additive_mask
 from workers.quality.nll import stream_nll
 
 CPU = torch.device("cpu")

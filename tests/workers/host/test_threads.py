@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 CODE = """
 import json, os, sys
-from workers.hosting import build_evaluator
+from workers.host.evaluator_host import build_evaluator
 build_evaluator("workers.evaluator:Evaluator", {})
 print(json.dumps([os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules]))
 """
@@ -41,7 +41,7 @@ def test_a_short_spin_is_set_unless_the_user_chose(
 
 
 def test_torch_is_not_there_before_the_spin_is_set() -> None:
-    code = "import sys\nfrom workers import hosting, threads\nprint('torch' in sys.modules)"
+    code = "import sys\nfrom workers.host import evaluator_host\nprint('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from tests.support.models import random_ids, tiny
+from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.spec import EvalSpec
 from workers.latency.measure import decode_latency, plan_decode, summary
 from workers.latency.steppers import RingStepper, WindowStepper
 from workers.latency.timing import Timing
-from workers.quality.nll import recompute_nll, state_before, stream_nll, token_nll
+from workers.quality.nll import recompute_nll, stream_nll, token_nll
 
 BUDGETS = [DENSE, Visibility(0, 16), Visibility(4, 16), Visibility(4, 60), Visibility(1, 0)]
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.support.models import random_ids, tiny
+from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.spec import EvalSpec
@@ -11,7 +12,6 @@ from workers.latency.measure import decode_latency
 from workers.latency.replay import RecordedStepper, recorded
 from workers.latency.steppers import RingStepper, Stepper, WindowStepper
 from workers.models.loading import LoadedModel, load
-from workers.quality.nll import state_before
 
 IDS = random_ids(200)
 STREAMING = Visibility(2, 30)

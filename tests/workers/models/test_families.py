@@ -8,13 +8,14 @@ import torch
 from tests.support.families import NATIVE, REFUSED, SUPPORTED
 from tests.support.models import random_ids, tiny, tiny_transformer
 from tests.support.reference import rolling_cache_nll
+from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import Visibility
 from workers.contract.errors import UnsupportedModelError
 from workers.contract.spec import EvalSpec
 from workers.latency.replay import recorded
 from workers.latency.steppers import RingStepper
-from workers.quality.nll import state_before, stream_nll, token_nll
+from workers.quality.nll import stream_nll, token_nll
 from workers.quality.selfcheck import self_check
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "models.md"

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tests.support.models import random_ids, tiny
 from workers.attention.visibility import DENSE, Visibility
-from workers.batching import MOST_PADDING, batches
 from workers.contract.spec import EvalSpec
+from workers.quality.chunks import MOST_PADDING, Chunk, batches
 from workers.quality.nll import stream_nll, stream_nll_together
-from workers.quality.scoring import Chunk, Scorer
+from workers.quality.scoring import Scorer
 from workers.texts.tokens import TokenisedDocument
 
 

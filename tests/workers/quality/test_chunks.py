@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from tests.support.models import tiny
+from workers.attention.chunked import CHUNK
 from workers.attention.visibility import DENSE, Visibility
 from workers.quality.chunks import LARGEST, MEMORY_SHARE, chunk_bytes, first_chunk
-from workers.quality.nll import CHUNK
 
 
 def test_a_cpu_has_one_size():
