@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.loop import LaunchOptions, run_sweep
-from orchestrator.errors import ResourcesError, UsageError
+from orchestrator.errors import UsageError
 from orchestrator.executors.base import Executor
-from orchestrator.executors.inline import InlineExecutor
+from orchestrator.executors.inline import InlineExecutor, options_for
 from orchestrator.progress.snapshot import Listener, Summary
-from orchestrator.store.remaining import device_matches, find_remaining
+from orchestrator.store.remaining import find_remaining
 from orchestrator.store.store import Store
-from orchestrator.sweep import Resources, Sweep
-from workers.host.evaluator_host import wait_politely
+from orchestrator.sweep import Sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 _TIMEOUT = 10.0
@@ -73,7 +72,7 @@ def _is_nothing_left(sweep: Sweep, store: Store, options: LaunchOptions) -> bool
 def _executor(sweep: Sweep, store: Store, where: Where) -> Iterator[Executor]:
     resources = sweep.resources
     if where.inline:
-        yield InlineExecutor(options=_inline_options(resources, store))
+        yield InlineExecutor(options=options_for(resources, store.uri))
         return
     try:
         from orchestrator.cluster.connection import connect  # only here: --inline needs no ray
@@ -90,24 +89,6 @@ def _executor(sweep: Sweep, store: Store, where: Where) -> Iterator[Executor]:
             log_folder=store.log_folder,
             timed=any("latency" in planned.spec.measure for planned in sweep.evaluations),
         )
-
-
-def _inline_options(resources: Resources, store: Store) -> dict[str, Any]:
-    wait_politely()
-    import torch  # only here: a launch on a cluster needs no torch on this machine
-
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    if resources.gpus and name is None:
-        message = "the grid asks for a GPU and this machine has none; run on its CPU with"
-        raise ResourcesError(f"{message} --set resources.gpus=0")
-    if resources.accelerator and not device_matches(name, resources.accelerator):
-        message = f"the grid asks for accelerator {resources.accelerator} and this machine has"
-        raise ResourcesError(f"{message} {name or 'no GPU'}; change resources.accelerator")
-    return {
-        "device": "cpu" if resources.gpus == 0 else "auto",
-        "num_threads": resources.cpus,
-        "store_tokens": store.uri,
-    }
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the driver needs from whatever runs evaluations: slots, submissions, updates.
 
-Two implementations: `inline.InlineExecutor` in this process, `ray_executor.RayExecutor` on a cluster.
+Two implementations: `inline.InlineExecutor` in this process, `ray_executor.RayExecutor` on a
+cluster.
 """
 
 from collections.abc import Sequence

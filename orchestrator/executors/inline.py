@@ -2,7 +2,7 @@
 
 The evaluator works in a thread of its own, so that Ctrl-C, the display and the heartbeat do not
 wait for it. The thread is a daemon: an evaluation that does not come to a stop in time must not
-keep the process alive (`orchestrator.leaving` ends it then).
+keep the process alive (`orchestrator.process` ends it then).
 """
 
 import queue
@@ -10,11 +10,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.errors import ResourcesError
 from orchestrator.executors.base import Happened, Returned, Slot, Update, model_key
 from orchestrator.process import EVALUATOR_THREAD
+from orchestrator.store.remaining import device_matches
+from orchestrator.sweep import Resources
 from workers.contract.events import Assignment, Finished
 from workers.contract.failures import usable_after
-from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
+from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost, wait_politely
 
 _SLOT = "inline"
 CLOSING_SECONDS = 1.0
@@ -115,3 +118,25 @@ class InlineExecutor:
                 self._outbox.put(Returned((run_id,)))
                 break
         return True
+
+
+def options_for(resources: Resources, store_uri: str) -> dict[str, Any]:
+    """Return what an evaluator on this machine is built with.
+
+    Raises `ResourcesError` if the machine has not what is asked for.
+    """
+    wait_politely()
+    import torch  # only here: a launch on a cluster needs no torch on this machine
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    if resources.gpus and name is None:
+        message = "the grid asks for a GPU and this machine has none; run on its CPU with"
+        raise ResourcesError(f"{message} --set resources.gpus=0")
+    if resources.accelerator and not device_matches(name, resources.accelerator):
+        message = f"the grid asks for accelerator {resources.accelerator} and this machine has"
+        raise ResourcesError(f"{message} {name or 'no GPU'}; change resources.accelerator")
+    return {
+        "device": "cpu" if resources.gpus == 0 else "auto",
+        "num_threads": resources.cpus,
+        "store_tokens": store_uri,
+    }
