@@ -27,7 +27,7 @@ from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.progress.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
-from workers.contract.spec import EvalSpec, normalise
+from workers.contract.spec import EvalSpec
 
 NOOP = "benchmarks.noop:NoopEvaluator"
 
@@ -52,7 +52,7 @@ class Clock:
 def noop_sweep(count: int) -> Sweep:
     """Return a sweep of that many evaluations, told apart by their seed."""
     specs = (
-        normalise(EvalSpec(model="demo", dataset="pydoc", method="streaming", seed=seed))
+        EvalSpec(model="demo", dataset="pydoc", method="streaming", seed=seed)
         for seed in range(count)
     )
     return Sweep("noop", Resources(), tuple(PlannedEvaluation(s, 0, 0) for s in specs), 0)

@@ -16,7 +16,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class PlannedEvaluation:
-    """One evaluation of a sweep, normalised and with its revisions resolved."""
+    """One evaluation of a sweep, with its revisions resolved."""
 
     spec: EvalSpec
     priority: int

@@ -11,7 +11,6 @@ from analysis.commands.options import (
     read_selection,
     row_options,
     store_option,
-    strict_option,
     warn,
 )
 from analysis.names import EXPORT_FORMATS
@@ -41,7 +40,6 @@ def import_(folder: Path, uri: str) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @row_options
-@strict_option
 @click.option(
     "--format",
     "forms",

@@ -120,7 +120,7 @@ def _complete(rows: list[Row], path: Path) -> list[Row]:
             "status": "ok",
             "schema_version": record.SCHEMA_VERSION,
         }
-        completed.append(record.complete(identity | row))
+        completed.append(dict(record.complete(identity | row)))
     return completed
 
 

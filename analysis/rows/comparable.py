@@ -31,7 +31,6 @@ SPEED_COLUMNS = (
     "speedup",
     "speedup_low",
     "speedup_high",
-    "speed_unusable",
 )
 QUICKSTART = "sweep launch --grid quickstart --store"
 

@@ -12,7 +12,7 @@ import torch
 
 from workers.contract.events import Assignment, Finished
 from workers.contract.spec import EvalSpec
-from workers.evaluator import Evaluator
+from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
 from workers.models.loading import load
 from workers.models.sinks import sink_strength
 from workers.texts.corpora import read_documents
@@ -41,19 +41,19 @@ Figures = dict[str, Any]
 
 def measure(model: str, methods: Mapping[str, Mapping[str, Any]] = METHODS) -> Figures:
     """Evaluate a model (`demo` or a folder) on the card's slices, in float32 on the CPU."""
-    evaluator = Evaluator(device="cpu")
+    host = EvaluatorHost(DEFAULT_EVALUATOR, {"device": "cpu"})
     figures: Figures = {}
     for dataset in SLICES:
-        rows = {name: _row(evaluator, model, dataset, fields) for name, fields in methods.items()}
+        rows = {name: _row(host, model, dataset, fields) for name, fields in methods.items()}
         figures[dataset] = {name: _perplexities(row) for name, row in rows.items()}
     return figures
 
 
 def measure_whole(model: str) -> Figures:
     """Evaluate `streaming` on every held-out document, whole: perplexity of all tokens."""
-    evaluator = Evaluator(device="cpu")
+    host = EvaluatorHost(DEFAULT_EVALUATOR, {"device": "cpu"})
     every = {"method": "streaming", "max_documents": None, "max_tokens": None}
-    rows = {dataset: _row(evaluator, model, dataset, every) for dataset in SLICES}
+    rows = {dataset: _row(host, model, dataset, every) for dataset in SLICES}
     return {dataset: row["perplexity"] for dataset, row in rows.items()}
 
 
@@ -98,11 +98,10 @@ def _spec(model: str, dataset: str, fields: Mapping[str, Any]) -> EvalSpec:
 
 
 def _row(
-    evaluator: Evaluator, model: str, dataset: str, fields: Mapping[str, Any]
+    host: EvaluatorHost, model: str, dataset: str, fields: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     assignment = Assignment(spec=_spec(model, dataset, fields), sweep="card")
-    finished = [event for event in evaluator.run(assignment) if isinstance(event, Finished)]
-    row = finished[0].row
+    (row,) = [event.row for event in host.events(assignment) if isinstance(event, Finished)]
     if row["status"] != "ok":
         raise RuntimeError(f"{dataset}, {fields}: {row['traceback']}")
     return row

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.driver.outcomes import Books, Outcomes
-from orchestrator.driver.peers import Neighbours
-from orchestrator.driver.queue import Backlog
+from orchestrator.driver.peers import Peers
+from orchestrator.driver.queue import Queue
 from orchestrator.driver.tally import Tally, spec_label
-from orchestrator.executors.base import Executor, Slot
+from orchestrator.executors.base import Executor, Returned, Slot
 from orchestrator.process import Interrupts
 from orchestrator.progress.snapshot import Listener, Snapshot, Summary, describe_snapshot
 from orchestrator.store.group_commit import GroupCommit
@@ -28,8 +28,6 @@ TICK = 0.25
 PATIENCE = 2.0
 """Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
 DISPLAY_INTERVAL = 0.2
-WAITING_NOTE_SECONDS = 60.0
-"""How often to say that nothing runs because there is no evaluator yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +44,8 @@ class LaunchOptions:
     """Run also what is done."""
     limit: int | None = None
     """Run at most so many evaluations."""
+    still_seconds: float = 60.0
+    """How long no evaluator may have work before the driver says why, and acts."""
 
 
 def run_sweep(
@@ -65,8 +65,7 @@ def run_sweep(
     """
     with Interrupts() as interrupts:
         try:
-            driver = _Driver(sweep, store, executor, options, listener)
-            driver.provenance = dict(provenance or {})
+            driver = _Driver(sweep, store, executor, options, listener, provenance or {})
             return driver.run(interrupts)
         finally:
             executor.close()
@@ -80,6 +79,7 @@ class _Driver:
         executor: Executor,
         options: LaunchOptions,
         listener: Listener,
+        provenance: Mapping[str, Any],
     ) -> None:
         self.sweep, self.store, self.options = sweep, store, options
         self.executor, self.listener = executor, listener
@@ -91,15 +91,15 @@ class _Driver:
             limit=options.limit,
         )
         self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
-        self.backlog = Backlog(sweep.evaluations, remaining.todo)
-        self.neighbours = Neighbours(store, self.backlog, sweep, remaining.files)
+        self.queue = Queue(sweep.evaluations, remaining.todo)
+        self.peers = Peers(store, self.queue, sweep, remaining.files)
         self.commits = GroupCommit(store)
         self.outcomes = Outcomes(
-            Books(sweep.name, self.backlog, self.tally, self.commits, listener),
-            parts=store.parts(self.backlog.places),
+            Books(sweep.name, self.queue, self.tally, self.commits, listener, provenance),
+            spans=store.spans(self.queue.places),
             max_attempts=options.max_attempts,
         )
-        self.provenance: dict[str, Any] = {}
+        self.provenance = provenance
         self._display_at = 0.0
         self._idle_since = time.monotonic()
 
@@ -109,8 +109,8 @@ class _Driver:
             try:
                 self._work(interrupts)
             finally:
-                self.neighbours.end()
-        stopped = interrupts.requested or self.neighbours.cancelled
+                self.peers.end()
+        stopped = interrupts.requested or self.peers.cancelled
         notes = tuple(self.executor.notes)
         summary = self.tally.summary(interrupted=stopped, notes=notes)
         self._show("ended")
@@ -118,35 +118,43 @@ class _Driver:
 
     def _work(self, interrupts: Interrupts) -> None:
         while not (interrupts.requested or self._stopping()) and self._work_left():
-            if self.neighbours.is_due():
-                self._meet()
-            self.executor.scale(len(self.backlog) + len(self.tally.running))
+            if self.peers.is_due():
+                self._exchange()
+            self.executor.scale(len(self.queue) + len(self.tally.running))
             self._fill()
-            self.outcomes.take(self.executor.wait(self._timeout()))
+            self.outcomes.handle(self.executor.wait(self._timeout()))
             self._fill()  # before the commit: no evaluator waits for the disk
             self.commits.commit_if_due()
             self._show("running")
-            self._say_if_waiting()
+            self._watch()
         if self.tally.running:
             self._wind_down()
         self.commits.close()
 
     def _stopping(self) -> bool:
-        return self.neighbours.cancelled or (self.options.fail_fast and self.tally.failed > 0)
+        return self.peers.cancelled or (self.options.fail_fast and self.tally.failed > 0)
 
-    def _say_if_waiting(self) -> None:
+    def _watch(self) -> None:
+        """Say why nothing runs, and take back work that no evaluator has."""
         now = time.monotonic()
-        if self.tally.running:
+        if self.executor.busy():
             self._idle_since = now
-        elif now - self._idle_since > WAITING_NOTE_SECONDS:
+        elif now - self._idle_since > self.options.still_seconds:
             self._idle_since = now
-            self.listener.note(
-                "nothing runs: the cluster is starting nodes, other work holds its resources "
-                "(see `ray status`), or other drivers hold what is left (see `sweep status`)"
-            )
+            if self.tally.running:
+                self.listener.note(
+                    f"{len(self.tally.running)} evaluations are said to run and no evaluator has "
+                    "them: they are run again; please report this"
+                )
+                self.outcomes.handle([Returned(tuple(self.tally.running))])
+            else:
+                self.listener.note(
+                    "nothing runs: the cluster is starting nodes, other work holds its resources "
+                    "(see `ray status`), or other drivers hold what is left (see `sweep status`)"
+                )
 
     def _work_left(self) -> bool:
-        return bool(self.tally.running) or len(self.backlog) > 0
+        return bool(self.tally.running) or len(self.queue) > 0
 
     def _wind_down(self) -> None:
         """Give evaluations under way a moment to report; start nothing more."""
@@ -154,7 +162,7 @@ class _Driver:
         self.executor.cancel()
         deadline = time.monotonic() + PATIENCE
         while self.executor.busy() and (left := deadline - time.monotonic()) > 0:
-            self.outcomes.take(self.executor.wait(min(left, TICK)))
+            self.outcomes.handle(self.executor.wait(min(left, TICK)))
             self.commits.commit_if_due()
             self._show("stopping")
 
@@ -163,18 +171,18 @@ class _Driver:
         moments = [TICK]
         if (commit := self.commits.seconds_left()) is not None:
             moments.append(commit)
-        if (ready := self.backlog.next_ready()) is not None:
+        if (ready := self.queue.next_ready()) is not None:
             moments.append(max(0.01, ready - time.monotonic()))
         return min(moments)
 
-    def _meet(self) -> None:
+    def _exchange(self) -> None:
         """Exchange news with the other drivers on this store."""
-        done, given_up = self.neighbours.meet(self._describe)
+        done, given_up = self.peers.exchange(self._describe)
         self.tally.done_elsewhere += len(done)
         for run_id in given_up:
             row = {"error_kind": failures.ERROR, "error_message": "given up by another driver"}
-            self.tally.give_up(run_id, spec_label(self.backlog.planned(run_id).spec), row)
-        if self.neighbours.cancelled:
+            self.tally.give_up(run_id, spec_label(self.queue.planned(run_id).spec), row)
+        if self.peers.cancelled:
             self.listener.note("stopping: asked to by `sweep cancel`")
 
     def _describe(self) -> dict[str, Any]:
@@ -186,20 +194,20 @@ class _Driver:
 
     def _fill(self) -> None:
         """Hand evaluations to every free evaluator."""
-        if not self.neighbours.is_introduced():
+        if not self.peers.is_introduced():
             return
         for slot in self.executor.free():
-            run_ids = self.backlog.take(slot.model, slot.capacity) or self._take_over(slot)
+            run_ids = self.queue.pop(slot.model, slot.capacity) or self._steal(slot)
             run_ids = self._apart(run_ids)
             if not run_ids:
                 return
             self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
 
-    def _take_over(self, slot: Slot) -> list[str]:
+    def _steal(self, slot: Slot) -> list[str]:
         """Take work from other drivers' shares, with what they had finished of it."""
-        run_ids = self.neighbours.take(slot.capacity)
+        run_ids = self.peers.steal(slot.capacity)
         if run_ids:
-            self.outcomes.parts.update(self.store.parts(run_ids))
+            self.outcomes.spans.update(self.store.spans(run_ids))
         return run_ids
 
     def _apart(self, run_ids: list[str]) -> list[str]:
@@ -207,11 +215,11 @@ class _Driver:
         if len(run_ids) == 1 or self.outcomes.suspects.isdisjoint(run_ids):
             return run_ids
         for run_id in run_ids[1:]:
-            self.backlog.add(run_id)
+            self.queue.add(run_id)
         return run_ids[:1]
 
     def _assignment(self, run_id: str) -> Assignment:
-        planned = self.backlog.planned(run_id)
+        planned = self.queue.planned(run_id)
         history = self.outcomes.history(run_id)
         self.tally.start(run_id, planned.spec)
         return Assignment(
@@ -219,7 +227,7 @@ class _Driver:
             sweep=self.sweep.name,
             attempt=1 + history.attempts,
             chunk_limit=history.chunk_limit,
-            parts=tuple(self.outcomes.parts.get(run_id, ())),
+            spans=tuple(self.outcomes.spans.get(run_id, ())),
             provenance=self.provenance,
         )
 
@@ -230,4 +238,4 @@ class _Driver:
             self.listener.update(self._snapshot(state))
 
     def _snapshot(self, state: str) -> Snapshot:
-        return self.tally.snapshot(len(self.backlog), self.executor.busy(), state)
+        return self.tally.snapshot(len(self.queue), self.executor.busy(), state)

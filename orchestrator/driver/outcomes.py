@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.driver import retries
-from orchestrator.driver.queue import Backlog
+from orchestrator.driver.queue import Queue
 from orchestrator.driver.tally import Tally, spec_label
-from orchestrator.executors.base import Happened, Lost, Returned, Update, model_key
+from orchestrator.executors.base import Happened, Lost, Returned, Update
 from orchestrator.progress.snapshot import Listener
 from orchestrator.store.group_commit import GroupCommit
 from workers.contract import failures
-from workers.contract.events import Event, PartDone, Progress
-from workers.contract.rows import lost_row
+from workers.contract.events import Event, Progress, SpanDone
+from workers.contract.failures import Failure
+from workers.contract.rows import Span, Trial, build_row
+from workers.contract.spec import loading_key
 
 
 @dataclass(frozen=True)
@@ -20,21 +22,21 @@ class Books:
     """Where outcomes are entered."""
 
     sweep: str
-    backlog: Backlog
+    queue: Queue
     tally: Tally
     commits: GroupCommit
     listener: Listener
+    provenance: Mapping[str, Any]
+    """Columns that only the driver knows: git_commit, git_dirty."""
 
 
 class Outcomes:
     """Turns the updates of an executor into entries in the books; owns the attempts."""
 
-    def __init__(
-        self, books: Books, *, parts: dict[str, list[dict[str, Any]]], max_attempts: int
-    ) -> None:
+    def __init__(self, books: Books, *, spans: dict[str, list[Span]], max_attempts: int) -> None:
         self._books, self._max_attempts = books, max_attempts
-        self.parts = parts
-        """Finished parts of evaluations that have no result yet, by run id."""
+        self.spans = spans
+        """Finished spans of evaluations that have no result yet, by run id."""
         self.suspects: set[str] = set()
         """Evaluations that were handed over together to an evaluator that died."""
         self._histories: dict[str, retries.History] = {}
@@ -44,7 +46,7 @@ class Outcomes:
         """Return the failures of an evaluation so far."""
         return self._histories.get(run_id) or retries.History()
 
-    def take(self, updates: Sequence[Update]) -> None:
+    def handle(self, updates: Sequence[Update]) -> None:
         """Enter what has happened."""
         for update in updates:
             if isinstance(update, Happened):
@@ -57,16 +59,16 @@ class Outcomes:
     def _happened(self, run_id: str, event: Event) -> None:
         if isinstance(event, Progress):
             self._books.tally.progress(run_id, event)
-        elif isinstance(event, PartDone):
-            self.parts.setdefault(run_id, []).append(dict(event.row))
-            self._books.commits.add_part(event.row)
+        elif isinstance(event, SpanDone):
+            self.spans.setdefault(run_id, []).append(event.row)
+            self._books.commits.add_span(event.row)
         else:
-            self._ended(run_id, dict(event.row))
+            self._ended(run_id, event.row)
 
     def _returned(self, run_ids: Sequence[str]) -> None:
         for run_id in run_ids:
             self._books.tally.stop(run_id)
-            self._books.backlog.add(run_id)
+            self._books.queue.add(run_id)
 
     def _lost(self, lost: Lost) -> None:
         if len(lost.run_ids) > 1:  # nobody knows which of them it was, and which had begun
@@ -74,49 +76,54 @@ class Outcomes:
             self._returned(lost.run_ids)
             return
         (run_id,) = lost.run_ids
-        spec = self._books.backlog.planned(run_id).spec
-        attempt = 1 + self.history(run_id).attempts
-        row = lost_row(spec, self._books.sweep, attempt, lost.kind, lost.message, lost.log_path)
-        self._ended(run_id, row)
+        self._ended(run_id, self._failed_row(run_id, lost.failure))
 
-    def _ended(self, run_id: str, row: dict[str, Any]) -> None:
+    def _failed_row(self, run_id: str, failure: Failure) -> Trial:
+        """Return the row of an attempt that its evaluator could not describe itself."""
+        return build_row(
+            self._books.queue.planned(run_id).spec,
+            sweep=self._books.sweep,
+            attempt=1 + self.history(run_id).attempts,
+            parts=(self._books.provenance, failure.columns()),
+        )
+
+    def _ended(self, run_id: str, row: Trial) -> None:
         """An attempt is over: commit its row, and decide what follows."""
-        if row["status"] == "failed" and row.get("error_kind") is None:
-            row["error_kind"] = failures.classify(row.get("error_type"), row.get("error_message"))
         self._books.tally.stop(run_id)
         self._books.tally.attempt(row)
         self._books.commits.add_trial(row)
         self._books.listener.row(row)
         if row["status"] == "ok":
-            self._books.commits.drop_parts(run_id)
-            self.parts.pop(run_id, None)
+            self._books.commits.drop_spans(run_id)
+            self.spans.pop(run_id, None)
             self._histories.pop(run_id, None)
         else:
             self._failed(run_id, row)
 
-    def _failed(self, run_id: str, row: Mapping[str, Any]) -> None:
+    def _failed(self, run_id: str, row: Trial) -> None:
         history = self._histories.setdefault(run_id, retries.History())
         history.attempts += 1
-        kind, spec = row["error_kind"], self._books.backlog.planned(run_id).spec
+        kind, spec = row["error_kind"] or failures.ERROR, self._books.queue.planned(run_id).spec
         retry = retries.after_failure(history, kind, row, self._max_attempts)
-        hopeless = kind == failures.MODEL_LOAD and model_key(spec) in self._unloadable
+        hopeless = kind == failures.MODEL_LOAD and loading_key(spec) in self._unloadable
         if retry is not None and not hopeless:
-            self._books.backlog.add(run_id, delay=retry.delay)
+            self._books.queue.add(run_id, delay=retry.delay)
             if kind == failures.MODEL_LOAD:
-                self._books.backlog.delay_model(model_key(spec), retry.delay)
+                self._books.queue.delay_model(loading_key(spec), retry.delay)
             return
         self._books.tally.give_up(run_id, spec_label(spec), row)
         if kind == failures.MODEL_LOAD:
-            self._unloadable.add(model_key(spec))
-            self._fail_model(model_key(spec), row)
+            self._unloadable.add(loading_key(spec))
+            self._fail_model(loading_key(spec), row)
 
-    def _fail_model(self, model: str, row: Mapping[str, Any]) -> None:
+    def _fail_model(self, model: str, row: Trial) -> None:
         """Fail what waits for a model that cannot be loaded, without trying one by one."""
         books = self._books
-        for run_id in books.backlog.discard_model(model):
-            spec = books.backlog.planned(run_id).spec
+        for run_id in books.queue.discard_model(model):
+            spec = books.queue.planned(run_id).spec
             message = f"not run, because the model does not load: {row.get('error_message')}"
-            failed = lost_row(spec, books.sweep, 1, failures.MODEL_LOAD, message)
+            kind = failures.MODEL_LOAD
+            failed = self._failed_row(run_id, Failure(kind=kind, error_type=kind, message=message))
             books.tally.attempt(failed)
             books.commits.add_trial(failed)
             books.tally.give_up(run_id, spec_label(spec), failed)

@@ -7,9 +7,9 @@ that they have written since.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.driver.queue import Backlog
+from orchestrator.driver.queue import Queue
 from orchestrator.errors import StoreError, StoreVersionError
-from orchestrator.store.heartbeats import Presence
+from orchestrator.store.heartbeats import Heartbeat
 from orchestrator.store.remaining import STATE_COLUMNS, device_matches
 from orchestrator.store.store import TRIALS_FOLDER, Store
 from orchestrator.sweep import Sweep
@@ -18,60 +18,61 @@ NEAR_END = 20
 """A share with fewer waiting evaluations than this will soon be taken from."""
 
 
-class Neighbours:
-    """The other drivers, as far as they matter to this one's backlog."""
+class Peers:
+    """The other drivers, as far as they matter to this one's queue."""
 
-    def __init__(self, store: Store, backlog: Backlog, sweep: Sweep, files: frozenset[str]) -> None:
-        self._store, self._backlog, self._resources = store, backlog, sweep.resources
-        self._presence = Presence(store.storage, store.writer, sweep.name)
+    def __init__(self, store: Store, queue: Queue, sweep: Sweep, files: frozenset[str]) -> None:
+        self._store, self._queue, self._resources = store, queue, sweep.resources
+        self._heartbeat = Heartbeat(store.storage, store.writer, sweep.name)
         self._files = set(files)
         self._had_company = False
 
     @property
     def cancelled(self) -> bool:
         """Tell whether someone has asked this driver to stop."""
-        return self._presence.cancelled
+        return self._heartbeat.cancelled
 
     def is_introduced(self) -> bool:
         """Tell whether work may begin: the others know of this driver, or had the time to."""
-        return self._presence.is_introduced()
+        return self._heartbeat.is_introduced()
 
     def is_due(self) -> bool:
-        """Tell whether it is time for `meet`.
+        """Tell whether it is time for `exchange`.
 
         Where shares run out, what is known of the others must be fresh, or work is done twice.
         """
         near_end = self._had_company and (
-            self._backlog.own() < NEAR_END
+            self._queue.own() < NEAR_END
             or any(
-                peer.state.get("own", NEAR_END) < NEAR_END for peer in self._presence.peers.values()
+                peer.state.get("own", NEAR_END) < NEAR_END
+                for peer in self._heartbeat.peers.values()
             )
         )
-        return self._presence.is_due(hurry=near_end)
+        return self._heartbeat.is_due(hurry=near_end)
 
-    def meet(self, describe: Callable[[], Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    def exchange(self, describe: Callable[[], Mapping[str, Any]]) -> tuple[list[str], list[str]]:
         """Exchange news; return what others have done and what they have given up.
 
         Both hold only run ids that were waiting here; they wait no longer. Raises `StoreError`.
         """
-        self._presence.beat(lambda: {**describe(), "own": self._backlog.own()})
-        others = self._presence.peers.values()
+        self._heartbeat.write(lambda: {**describe(), "own": self._queue.own()})
+        others = self._heartbeat.peers.values()
         if not others and not self._had_company:
             return [], []
-        done = self._backlog.mark_done(self._done_elsewhere())
+        done = self._queue.mark_done(self._done_elsewhere())
         given_up = {run_id for peer in others for run_id in peer.state.get("given_up", ())}
-        failed = self._backlog.mark_done(given_up)
-        self._backlog.split(self._presence.share())
+        failed = self._queue.mark_done(given_up)
+        self._queue.split(self._heartbeat.share())
         self._had_company = bool(others)
         return done, failed
 
-    def take(self, count: int) -> list[str]:
+    def steal(self, count: int) -> list[str]:
         """Take work from the others' shares that none of them has begun."""
-        return self._backlog.take_from_others(count, self._presence.others_in_flight())
+        return self._queue.steal(count, self._heartbeat.others_in_flight())
 
     def end(self) -> None:
-        """Say goodbye."""
-        self._presence.end()
+        """Tell the others that this driver has ended."""
+        self._heartbeat.end()
 
     def _done_elsewhere(self) -> list[str]:
         """Return the run ids that files unread so far hold as done."""
@@ -85,10 +86,10 @@ class Neighbours:
         return [row["run_id"] for row in reading.table.to_pylist() if self._counts(row)]
 
     def _counts(self, row: Mapping[str, Any]) -> bool:
-        if row["status"] != "ok" or row["run_id"] not in self._backlog.places:
+        if row["status"] != "ok" or row["run_id"] not in self._queue.places:
             return False
         wanted = self._resources.accelerator
-        measures = self._backlog.planned(row["run_id"]).spec.measure
+        measures = self._queue.planned(row["run_id"]).spec.measure
         if wanted is None or "latency" not in measures:
             return True
         return device_matches(row["device_name"], wanted)

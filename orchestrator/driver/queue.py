@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.executors.base import model_key
 from orchestrator.sweep import PlannedEvaluation
 from workers.contract.cost import rough_cost
-from workers.contract.spec import EvalSpec
+from workers.contract.spec import EvalSpec, loading_key
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -28,14 +27,14 @@ class Rank:
     position: int
 
 
-class Backlog:
+class Queue:
     """The evaluations of a sweep that wait."""
 
     def __init__(self, evaluations: Sequence[PlannedEvaluation], places: Iterable[int]) -> None:
         self._evaluations = evaluations
         self.places = {evaluations[place].spec.run_id: place for place in places}
         """Where each wanted run id stands in the sweep."""
-        self._mine = Workload()
+        self._mine = ModelQueue()
         self._others: list[tuple[Rank, str]] = []
         self._waiting: set[str] = set()
         self._share = (0, 1)
@@ -62,15 +61,15 @@ class Backlog:
         else:
             self._mine.add(run_id, model, self._rank(run_id))
 
-    def take(self, model: str | None, count: int) -> list[str]:
+    def pop(self, model: str | None, count: int) -> list[str]:
         """Remove and return up to `count` evaluations of one model from this driver's share."""
-        while taken := self._mine.take(model, count, time.monotonic()):
+        while taken := self._mine.pop(model, count, time.monotonic()):
             if left := [run_id for run_id in taken if run_id in self._waiting]:
                 self._waiting.difference_update(left)
                 return left
         return []
 
-    def take_from_others(self, count: int, in_flight: set[str]) -> list[str]:
+    def steal(self, count: int, in_flight: set[str]) -> list[str]:
         """Remove and return evaluations of one model that others would come to last."""
         taken: list[str] = []
         kept: list[tuple[Rank, str]] = []
@@ -127,7 +126,7 @@ class Backlog:
         return rank(planned.spec, planned.priority, self.places[run_id])
 
     def _model(self, run_id: str) -> str:
-        return model_key(self.planned(run_id).spec)
+        return loading_key(self.planned(run_id).spec)
 
 
 def rank(spec: EvalSpec, priority: int, position: int) -> Rank:
@@ -148,7 +147,7 @@ class _Level:
         return min(self.by_model, key=lambda model: self.by_model[model][0])
 
 
-class Workload:
+class ModelQueue:
     """A priority queue of run ids that knows which model each needs."""
 
     def __init__(self) -> None:
@@ -169,7 +168,7 @@ class Workload:
         """Let an evaluation wait once the clock has reached `ready_at`."""
         heapq.heappush(self._delayed, (ready_at, place, run_id, model))
 
-    def take(self, loaded: str | None, count: int, now: float) -> Sequence[str]:
+    def pop(self, loaded: str | None, count: int, now: float) -> Sequence[str]:
         """Remove and return up to `count` evaluations of one model, the first in line first."""
         self._wake(now)
         if not self._waiting:

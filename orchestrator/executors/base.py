@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workers.contract.events import Assignment, Event
-from workers.contract.spec import EvalSpec
+from workers.contract.failures import Failure
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Slot:
 
     id: str
     model: str | None
-    """`model_key` of what it has loaded."""
+    """`spec.loading_key` of what it has loaded."""
     capacity: int = 1
     """How many evaluations to hand it at once: more than one where they take milliseconds."""
 
@@ -33,7 +33,7 @@ class Happened:
 
 @dataclass(frozen=True)
 class Returned:
-    """Evaluations that were submitted, but not started: someone else may have them."""
+    """Evaluations that were submitted and have no result: someone else may have them."""
 
     run_ids: tuple[str, ...]
 
@@ -43,18 +43,18 @@ class Lost:
     """The evaluator died, and with it the evaluations it had."""
 
     run_ids: tuple[str, ...]
-    kind: str
-    """One of the kinds of `attempts`."""
-    message: str
-    log_path: str | None = None
-    """What the evaluation had printed."""
+    failure: Failure
 
 
 Update = Happened | Returned | Lost
 
 
 class Executor(Protocol):
-    """Evaluators, as the driver sees them."""
+    """Evaluators, as the driver sees them.
+
+    Whatever ends an evaluator, what it still holds comes back from `wait` as `Finished`, `Returned`
+    or `Lost`: nothing that was submitted is ever forgotten.
+    """
 
     notes: Sequence[str]
     """What a reader of the summary has to know about the hardware, one line each."""
@@ -79,8 +79,3 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End the evaluators, at once."""
-
-
-def model_key(spec: EvalSpec) -> str:
-    """Return what an evaluator keeps in memory between evaluations, as one text."""
-    return f"{spec.model}@{spec.model_revision}/{spec.dtype}"

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import ResourcesError
-from orchestrator.executors.base import Happened, Returned, Slot, Update, model_key
+from orchestrator.executors.base import Happened, Returned, Slot, Update
 from orchestrator.process import EVALUATOR_THREAD
 from orchestrator.store.remaining import device_matches
 from orchestrator.sweep import Resources
 from workers.contract.events import Assignment, Finished
-from workers.contract.failures import usable_after
+from workers.contract.spec import loading_key
 from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost, wait_politely
 
 _SLOT = "inline"
@@ -58,7 +58,7 @@ class InlineExecutor:
             self._thread = threading.Thread(target=self._work, name=EVALUATOR_THREAD, daemon=True)
             self._thread.start()
         self._current = assignment.spec.run_id
-        self._model = model_key(assignment.spec)
+        self._model = loading_key(assignment.spec)
         self._inbox.put(assignment)
 
     def wait(self, timeout: float) -> Sequence[Update]:
@@ -95,7 +95,7 @@ class InlineExecutor:
             self._current = None
         elif isinstance(item.event, Finished):
             self._current = None
-            self._model = self._model if usable_after(item.event) else None
+            self._model = self._model if item.event.evaluator_usable else None
         return item
 
     def _work(self) -> None:
@@ -113,7 +113,7 @@ class InlineExecutor:
         for event in host.events(assignment):
             self._outbox.put(Happened(run_id, event))
             if isinstance(event, Finished):
-                return usable_after(event)
+                return event.evaluator_usable
             if self._cancelled.is_set():
                 self._outbox.put(Returned((run_id,)))
                 break

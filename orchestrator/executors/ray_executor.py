@@ -5,7 +5,7 @@ finished parts flow, a stop is clean between calls, and nothing relies on Ray's 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -16,7 +16,7 @@ from orchestrator.cluster.connection import Cluster
 from orchestrator.cluster.metrics import Metrics
 from orchestrator.cluster.placement import Request, describe, requests
 from orchestrator.errors import ClusterError, ResourcesError
-from orchestrator.executors.base import Happened, Lost, Returned, Slot, Update, model_key
+from orchestrator.executors.base import Happened, Lost, Returned, Slot, Update
 from orchestrator.executors.evaluator_slot import (
     EvaluatorSlot,
     PackedFiles,
@@ -27,6 +27,8 @@ from orchestrator.executors.evaluator_slot import (
 from orchestrator.sweep import Resources
 from workers.contract import failures
 from workers.contract.events import Assignment, Finished
+from workers.contract.failures import Failure
+from workers.contract.spec import loading_key
 from workers.host.actor import EVALUATOR
 from workers.host.evaluator_host import DEFAULT_EVALUATOR, Batch
 from workers.host.output_capture import FALLBACK as LOCAL_LOGS
@@ -74,6 +76,10 @@ class RayExecutor:
         self.notes: Sequence[str] = (describe(self._room[0], len(self._room), alone=alone),)
         self._surveyed_at = self._had_room_at = time.monotonic()
         self._metrics = Metrics()
+        self._updates: list[Update] = []
+        """What is to be told at the next `wait`."""
+        self._fatal: ClusterError | None = None
+        """Ends the sweep as soon as everything else has been told."""
         self._wanted = 0
         self._started = 0
         self._failed_starts = 0
@@ -105,7 +111,7 @@ class RayExecutor:
         """Hand over evaluations of one model."""
         item = self._evaluators[slot]
         item.run_ids = {assignment.spec.run_id: None for assignment in assignments}
-        item.model = model_key(assignments[0].spec)
+        item.model = loading_key(assignments[0].spec)
         item.submitted_at = time.monotonic()
         shipments = {} if self._cluster.is_local else self._files.for_slot(item, assignments)
         item.call = item.handle.work.remote(
@@ -115,13 +121,19 @@ class RayExecutor:
     def wait(self, timeout: float) -> Sequence[Update]:
         """Return what the evaluators told, after at most `timeout` seconds."""
         calls = {item.call: item for item in self._evaluators.values() if item.call is not None}
-        if not calls:
-            time.sleep(timeout)
-            return ()
-        ready, _ = ray.wait(list(calls), timeout=max(0.001, timeout))
-        if ready:
-            ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
-        return [update for call in ready for update in self._collect(calls[call])]
+        patience = 0.0 if self._updates else timeout
+        if calls:
+            ready, _ = ray.wait(list(calls), timeout=max(0.001, patience))
+            if ready:
+                ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
+            for call in ready:
+                self._collect(calls[call])
+        else:
+            time.sleep(patience)
+        if self._fatal is not None and not self._updates:
+            raise self._fatal
+        updates, self._updates = self._updates, []
+        return updates
 
     def cancel(self) -> None:
         """Make no further calls; those in flight return within about a second."""
@@ -139,7 +151,7 @@ class RayExecutor:
         """Kill the evaluators."""
         self._cancelled = True
         for item in list(self._evaluators.values()):
-            self._remove(item)
+            self._let_go(item)
         self._wanted = 0
         self._report()
 
@@ -199,59 +211,67 @@ class RayExecutor:
             unborn = item.node_id is None and surplus > 0
             if idle or unborn:
                 surplus -= 1
-                self._remove(item)
+                self._let_go(item)
 
-    def _remove(self, item: EvaluatorSlot) -> None:
+    def _let_go(self, item: EvaluatorSlot) -> None:
+        """End an evaluator, the one way there is; give back what it still holds."""
         del self._evaluators[item.id]
         ray.kill(item.handle, no_restart=True)
+        self._give_back(item, item.run_ids)
 
-    def _collect(self, item: EvaluatorSlot) -> Sequence[Update]:
+    def _give_back(self, item: EvaluatorSlot, run_ids: Iterable[str]) -> None:
+        if returned := tuple(run_ids):
+            self._updates.append(Returned(returned))
+        for run_id in returned:
+            del item.run_ids[run_id]
+
+    def _collect(self, item: EvaluatorSlot) -> None:
         """Take the result of a call that has returned, and make the next one."""
         call, item.call = item.call, None
         try:
             result = ray.get(call)
         except ray.exceptions.RayError as error:
-            return self._died(item, error)
+            self._died(item, error)
+            return
         item.idle_since = time.monotonic()
         if isinstance(result, Batch):
-            return self._reported(item, result)
-        item.node_id, item.process_id = result
-        self._failed_starts = 0
-        return ()
+            self._reported(item, result)
+        else:
+            item.node_id, item.process_id = result
+            self._failed_starts = 0
 
-    def _reported(self, item: EvaluatorSlot, batch: Batch) -> Sequence[Update]:
-        updates: list[Update] = [Happened(run_id, event) for run_id, event in batch.events]
-        finished = [event for _, event in batch.events if isinstance(event, Finished)]
-        for event in finished:
-            self._metrics.ended(event.row)
-        over = [run_id for run_id, event in batch.events if isinstance(event, Finished)]
-        for run_id in (*over, *batch.not_started):
+    def _reported(self, item: EvaluatorSlot, batch: Batch) -> None:
+        self._updates += [Happened(run_id, event) for run_id, event in batch.events]
+        finished = [
+            (run_id, event) for run_id, event in batch.events if isinstance(event, Finished)
+        ]
+        for run_id, event in finished:
             item.run_ids.pop(run_id, None)
-        if batch.not_started:
-            updates.append(Returned(batch.not_started))
+            self._metrics.ended(event.row)
         if finished:
             item.seconds_each = (time.monotonic() - item.submitted_at) / len(finished)
-        if not all(failures.usable_after(event) for event in finished):
-            self._remove(item)
-        elif item.run_ids and self._cancelled:
-            updates.append(Returned(tuple(item.run_ids)))
-            item.run_ids = {}
+        self._give_back(item, [run_id for run_id in item.run_ids if run_id != batch.under_way])
+        if not all(event.evaluator_usable for _, event in finished):
+            self._let_go(item)
+        elif self._cancelled:
+            self._give_back(item, list(item.run_ids))
         elif item.run_ids:
             item.call = item.handle.work.remote([], CALL_SECONDS)
-        return updates
 
-    def _died(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> Sequence[Update]:
-        self._remove(item)
+    def _died(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> None:
+        held = tuple(item.run_ids)
+        item.run_ids = {}
+        self._let_go(item)
         kind = self._kind_of_loss(item, error)
         message = one_line(error)
         if item.node_id is None and kind != failures.NODE_LOST:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
-                raise ClusterError(f"evaluators do not start: {message}") from error
-        if not item.run_ids:
-            return []
-        log = latest_log(self._log_folder, next(iter(item.run_ids)))
-        return [Lost(tuple(item.run_ids), kind, message, log)]
+                self._fatal = ClusterError(f"evaluators do not start: {message}")
+        if held:
+            log = latest_log(self._log_folder, held[0])
+            failure = Failure(kind=kind, error_type=kind, message=message, log_path=log)
+            self._updates.append(Lost(held, failure))
 
     def _kind_of_loss(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> str:
         text = str(error)

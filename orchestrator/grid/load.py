@@ -16,7 +16,7 @@ from orchestrator.grid.overrides import apply_overrides
 from orchestrator.grid.shape import check_shape, did_you_mean
 from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from workers.contract.errors import SpecError
-from workers.contract.spec import EvalSpec, normalise
+from workers.contract.spec import EvalSpec
 from workers.revisions import LookupFailedError, Revisions
 
 LARGE = 1_000_000
@@ -140,9 +140,9 @@ def _kept(found: LocatedYaml, entry: Entry, overridden: frozenset[str]) -> Itera
 def _spec(
     found: LocatedYaml, entry: Entry, combination: dict[str, Any], revisions: Revisions
 ) -> EvalSpec | None:
-    """Return the normalised, resolved spec; None, with the problem reported, if there is none."""
+    """Return the resolved spec; None, with the problem reported, if there is none."""
     try:
-        return normalise(EvalSpec(**{**combination, **revisions.fill(combination)}))
+        return EvalSpec(**{**combination, **revisions.fill(combination)})
     except SpecError as error:
         for name, message in error.problems:
             found.report((*entry.path, name), message)

@@ -49,7 +49,7 @@ class Compactor:
         """Why the latest merge failed. The parts are still there: nothing is lost by it."""
 
     def finished(self, run_id: str) -> None:
-        """Say that an evaluation has its result: its stored parts are not needed any more."""
+        """Say that an evaluation has its result: its stored spans are not needed any more."""
         self._obsolete.add(run_id)
 
     def merge_if_due(self) -> None:
@@ -151,7 +151,7 @@ def _groups(
 
 
 def _unfinished(store: Store) -> Filter:
-    """Return what drops the parts of evaluations that have a result."""
+    """Return what drops the spans of evaluations that have a result."""
     done = store.results(["run_id"]).column("run_id").combine_chunks()
     return lambda table: _without(table, done)
 

@@ -67,7 +67,7 @@ def is_gone(state: Mapping[str, Any]) -> bool:
     return process_start(int(state.get("pid") or 0)) != state.get("process_start")
 
 
-class Presence:
+class Heartbeat:
     """This driver's heartbeat, and what it knows of the others on its store."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Presence:
         """Tell whether it is time for a heartbeat."""
         return self._clock() >= self._next - (BEAT_SECONDS - HURRY_SECONDS if hurry else 0.0)
 
-    def beat(self, describe: Callable[[], Mapping[str, Any]]) -> None:
+    def write(self, describe: Callable[[], Mapping[str, Any]]) -> None:
         """Look at the others and write a heartbeat. Raises `StoreError` if it keeps failing."""
         self._next = self._clock() + BEAT_SECONDS
         self._counter += 1

@@ -1,7 +1,7 @@
 """The result store: a folder of plain Parquet files that any tool can read.
 
     STORE/trials/part-<writer>-<seq>.parquet      one row per attempt of an evaluation
-    STORE/documents/part-<writer>-<seq>.parquet   finished parts of evaluations under way
+    STORE/documents/part-<writer>-<seq>.parquet   finished spans of evaluations under way
     STORE/tokens/<run_id>.parquet                 per-token NLL, where asked for
     STORE/drivers/<writer>.json                   heartbeats of running drivers
     STORE/logs/<run_id>-<attempt>-<id>.log        what an evaluation printed, if it did
@@ -16,7 +16,7 @@ import re
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from orchestrator.errors import StoreError
 from orchestrator.store.part_files import Reading, Skip, mask_of, read_folder
 from orchestrator.store.storage import open_storage
-from workers.contract.rows import BLOCK_COLUMNS, DOCUMENTS, TRIALS
+from workers.contract.rows import BLOCK_COLUMNS, DOCUMENTS, TRIALS, Span
 
 TRIALS_FOLDER = "trials"
 DOCUMENTS_FOLDER = "documents"
@@ -87,17 +87,17 @@ class Store:
         table = self.trials(list(needed))
         return latest_ok(table).select(list(chosen))
 
-    def parts(self, run_ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-        """Return the finished parts of these evaluations, in the order of their text."""
+    def spans(self, run_ids: Iterable[str]) -> dict[str, list[Span]]:
+        """Return the finished spans of these evaluations, in the order of their text."""
         wanted = pa.array(list(run_ids), pa.string())
-        found: dict[str, list[dict[str, Any]]] = {}
+        found: dict[str, list[Span]] = {}
         if len(wanted) == 0:
             return found
         table = self.read(DOCUMENTS_FOLDER, DOCUMENTS.names).table
         table = table.filter(pc.is_in(table.column("run_id"), value_set=wanted))
         rows = sorted(table.to_pylist(), key=lambda row: (row["document"], row["start"]))
         for row in rows:
-            found.setdefault(row["run_id"], []).append(row)
+            found.setdefault(row["run_id"], []).append(cast("Span", row))
         return found
 
     def read(

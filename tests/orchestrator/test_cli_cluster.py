@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HEAD = """
 import sys, ray
-from orchestrator.cluster import protect_token
+from orchestrator.cluster.connection import protect_token
 protect_token()
 context = ray.init(address="local", num_cpus=2, num_gpus=2, include_dashboard=False,
                    resources={"accelerator_type:A100": 1, "accelerator_type:T4": 1},

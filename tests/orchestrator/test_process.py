@@ -9,7 +9,7 @@ from tests.support.sweep_process import ROOT
 PROGRAM = """
 import threading, time
 import torch
-from orchestrator.leaving import EVALUATOR_THREAD, leave
+from orchestrator.process import EVALUATOR_THREAD, leave
 
 def compute():
     started.set()

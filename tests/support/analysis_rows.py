@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from workers.contract import rows as record
-from workers.contract.spec import EvalSpec, normalise
+from workers.contract.spec import EvalSpec
 
 BLOCK = 256
 TRAINED = 512
@@ -130,7 +130,7 @@ def row(
 ) -> dict[str, Any]:
     """One complete `ok` row of `EvalSpec(**fields)`; `changes` overrides columns of the result."""
     given = {"model": "demo", "dataset": "pydoc", "model_revision": "m1", "dataset_revision": "d1"}
-    spec = normalise(EvalSpec(**(given | fields)))
+    spec = EvalSpec(**(given | fields))
     values: dict[str, Any] = {
         "attempt": 1,
         "sweep": "test",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from benchmarks.noop import NoopEvaluator
 from workers.contract.errors import ModelLoadError, NumericalError, UnsupportedModelError
-from workers.contract.events import Assignment, Event, Finished, PartDone, Progress
-from workers.contract.rows import SCHEMA_VERSION
+from workers.contract.events import Assignment, Evaluation, Progress, SpanDone
+from workers.contract.rows import SCHEMA_VERSION, Span
 
 
 class OutOfMemoryError(RuntimeError):
@@ -39,15 +39,15 @@ class CrashingEvaluator(NoopEvaluator):
         script: Mapping[str, Sequence[str]] | None = None,
         seconds: float = 0.0,
         num_threads: int | None = None,
-        parts: int = 0,
+        spans: int = 0,
         scream: str = "",
         scream_text: bool = False,
     ) -> None:
         super().__init__(num_threads=num_threads)
-        self._script, self._duration, self._parts = dict(script or {}), seconds, parts
+        self._script, self._duration, self._spans = dict(script or {}), seconds, spans
         self._scream, self._scream_text = scream, scream_text
 
-    def run(self, assignment: Assignment) -> Iterator[Event]:
+    def run(self, assignment: Assignment) -> Evaluation:
         """Act, then end like a no-op."""
         if self._scream:
             print(self._scream, assignment.spec.seed, flush=True)  # noqa: T201
@@ -58,26 +58,24 @@ class CrashingEvaluator(NoopEvaluator):
         act = acts[assignment.attempt - 1] if assignment.attempt <= len(acts) else "ok"
         yield _progress(0)
         yield from self._slowly(assignment, act)
-        for finished in super().run(assignment):
-            assert isinstance(finished, Finished)
-            row = {**finished.row, "chunk_size": assignment.chunk_limit}
-            row["n_documents"] = len(assignment.parts)
-            yield Finished(row=row)
+        results = yield from super().run(assignment)
+        told = {"chunk_size": assignment.chunk_limit, "n_documents": len(assignment.spans)}
+        return {**results, **told}
 
-    def _slowly(self, assignment: Assignment, act: str) -> Iterator[Event]:
+    def _slowly(self, assignment: Assignment, act: str) -> Iterator[Progress | SpanDone]:
         """Take the time in steps; the act happens halfway."""
-        steps = max(1, self._parts or int(self._duration / 0.05))
-        known = len(assignment.parts)
+        steps = max(1, self._spans or int(self._duration / 0.05))
+        known = len(assignment.spans)
         for step in range(known, steps):
             if step == max(known, steps // 2):
                 _perform(act)
             time.sleep(self._duration / steps)
-            if self._parts:
-                yield PartDone(row=part(assignment.spec.run_id, step, step == steps - 1))
+            if self._spans:
+                yield SpanDone(row=span(assignment.spec.run_id, step, step == steps - 1))
             yield _progress(step)
 
 
-def part(run_id: str, number: int, last: bool = False) -> dict[str, object]:
+def span(run_id: str, number: int, last: bool = False) -> Span:
     """Return a `rows.DOCUMENTS` row."""
     return {
         "row_id": f"{run_id}-{number}",
@@ -98,6 +96,8 @@ def _perform(act: str) -> None:
         raise ERRORS[act]
     if act == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if act == "slow":
+        time.sleep(1.5)  # longer than a call to an evaluator lasts
     if act == "hang":
         time.sleep(3600)
 

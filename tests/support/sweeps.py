@@ -7,7 +7,7 @@ from orchestrator.progress.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from workers.contract.rows import spec_columns
-from workers.contract.spec import EvalSpec, normalise
+from workers.contract.spec import EvalSpec
 
 GRID: dict[str, Any] = {
     "sweep": "s",
@@ -23,10 +23,10 @@ GRID: dict[str, Any] = {
 
 
 def spec(seed: int, **fields: Any) -> EvalSpec:
-    """Return a normalised spec; the seed makes it one of many."""
+    """Return a spec; the seed makes it one of many."""
     given: dict[str, Any] = {"model": "demo", "dataset": "pydoc", "method": "streaming"}
     given |= {"seed": seed, **fields}
-    return normalise(EvalSpec(**given))
+    return EvalSpec(**given)
 
 
 def sweep_of(count: int, *, resources: Resources | None = None, **fields: Any) -> Sweep:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.support.models import demo, tiny_transformer
-from workers.contract.events import Assignment, Finished, PartDone, Progress
+from workers.contract.events import Assignment, Finished, Progress, SpanDone
 from workers.contract.rows import TRIALS
-from workers.contract.spec import EvalSpec
-from workers.evaluator import Evaluator
+from workers.contract.spec import EvalSpec, loading_key
+from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
 from workers.quality import chunks, scoring
 from workers.quality.scoring import contiguous
 from workers.texts.tokens import TokenisedDocument
@@ -27,15 +27,15 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def evaluator():
-    return Evaluator(device="cpu", num_threads=1)
+    return EvaluatorHost(DEFAULT_EVALUATOR, {"device": "cpu", "num_threads": 1})
 
 
 def spec(method, **changes):
     return EvalSpec(method=method, **{**SMALL, **changes})
 
 
-def run(evaluator, evaluated, **assignment):
-    events = list(evaluator.run(Assignment(spec=evaluated, sweep="test", **assignment)))
+def run(host, evaluated, **assignment):
+    events = list(host.events(Assignment(spec=evaluated, sweep="test", **assignment)))
     assert isinstance(events[-1], Finished)
     return events, events[-1].row
 
@@ -98,13 +98,13 @@ def test_a_window_longer_than_the_text_never_streams(evaluator):
     assert streaming["nll_sum"] == pytest.approx(dense["nll_sum"], rel=1e-6)
 
 
-def test_stored_parts_are_not_computed_again(evaluator):
+def test_stored_spans_are_not_computed_again(evaluator):
     events, undisturbed = run(evaluator, spec("streaming"))
-    parts = [event.row for event in events if isinstance(event, PartDone)]
-    assert [part["document"] for part in parts] == [0, 1]
-    marked = [{**part, "nll_sum": part["nll_sum"] + 1000} for part in parts]
-    events, resumed = run(evaluator, spec("streaming"), parts=marked)
-    assert not [event for event in events if isinstance(event, PartDone)]
+    spans = [event.row for event in events if isinstance(event, SpanDone)]
+    assert [span["document"] for span in spans] == [0, 1]
+    marked = [{**span, "nll_sum": span["nll_sum"] + 1000} for span in spans]
+    events, resumed = run(evaluator, spec("streaming"), spans=marked)
+    assert not [event for event in events if isinstance(event, SpanDone)]
     assert resumed["nll_sum"] == pytest.approx(undisturbed["nll_sum"] + 2000)
     assert resumed["n_tokens"] == undisturbed["n_tokens"]
     assert resumed["block_nll"] == undisturbed["block_nll"]
@@ -114,15 +114,15 @@ def test_recompute_resumes_in_the_middle_of_a_document(evaluator, monkeypatch):
     monkeypatch.setattr(scoring, "SPAN_SECONDS", 0.0)
     whole = spec("recompute", max_documents=1)
     events, undisturbed = run(evaluator, whole)
-    parts = [event.row for event in events if isinstance(event, PartDone)]
-    assert len(parts) > 2
-    events, resumed = run(evaluator, whole, parts=parts[:2])
-    assert len([event for event in events if isinstance(event, PartDone)]) == len(parts) - 2
+    spans = [event.row for event in events if isinstance(event, SpanDone)]
+    assert len(spans) > 2
+    events, resumed = run(evaluator, whole, spans=spans[:2])
+    assert len([event for event in events if isinstance(event, SpanDone)]) == len(spans) - 2
     assert resumed["nll_sum"] == pytest.approx(undisturbed["nll_sum"], rel=1e-6)
     assert resumed["block_tokens"] == undisturbed["block_tokens"]
 
 
-def test_parts_of_two_drivers_are_joined_without_overlap():
+def test_spans_of_two_drivers_are_joined_without_overlap():
     def part(document, start, stop):
         return {"document": document, "start": start, "stop": stop}
 
@@ -176,10 +176,11 @@ def test_too_little_memory_for_the_smallest_chunk_fails_clearly(evaluator, monke
 
 def test_the_model_stays_loaded_between_evaluations(evaluator):
     run(evaluator, spec("dense"))
-    before, sequence = evaluator.loaded_model, evaluator.sequence
+    before = run(evaluator, spec("dense"))[1]["worker_sequence"]
+    loaded = evaluator._evaluator.loaded_model
     events, row = run(evaluator, spec("streaming"))
-    assert evaluator.loaded_model == before
-    assert row["worker_sequence"] == sequence
+    assert evaluator._evaluator.loaded_model == loaded == loading_key(spec("dense"))
+    assert row["worker_sequence"] == before + 1
     assert isinstance(events[0], Progress)
 
 
@@ -217,14 +218,14 @@ def test_a_folder_without_a_tokenizer_is_evaluated_on_token_ids_alone(evaluator,
     _, row = run(evaluator, spec("streaming", dataset="random", **folder))
     assert row["status"] == "ok", row["traceback"]
     assert row["bits_per_byte"] is None
-    evaluator = Evaluator(device="cpu", num_threads=1)
     _, row = run(evaluator, spec("streaming", dataset="pydoc", **folder))
     assert row["error_type"] == "ModelLoadError"
     assert "tokenizer" in row["error_message"]
 
 
 def test_losses_of_single_tokens_are_stored_on_request(tmp_path):
-    evaluator = Evaluator(device="cpu", num_threads=1, store_tokens=str(tmp_path))
+    options = {"device": "cpu", "num_threads": 1, "store_tokens": str(tmp_path)}
+    evaluator = EvaluatorHost(DEFAULT_EVALUATOR, options)
     _, row = run(evaluator, spec("streaming", save_token_nll=True))
     assert row["status"] == "ok", row["traceback"]
     table = pq.read_table(tmp_path / "tokens" / f"{row['run_id']}.parquet")
@@ -250,8 +251,7 @@ def test_a_document_with_nothing_to_score_keeps_its_number_among_the_tokens(tmp_
         TokenisedDocument(str(length), torch.arange(length), None, False) for length in lengths
     ]
     one = spec("dense", save_token_nll=True)
-    assigned = Assignment(spec=one, sweep="test")
-    whole = scoring.QualityRun(demo(), one, documents, chunks.Chunk(256), str(tmp_path))
-    list(whole.events(assigned))
+    whole = scoring.QualityPass(demo(), one, documents, chunks.Chunk(256), str(tmp_path))
+    list(whole.run(()))
     table = pq.read_table(tmp_path / "tokens" / f"{one.run_id}.parquet")
     assert table["document"].to_pylist() == [0] * 4 + [2] * 3

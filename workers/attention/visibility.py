@@ -82,7 +82,7 @@ def recompute_windows(n_queries: int, budget: int, stride: int) -> list[tuple[in
 
 
 def visibility_of(spec: EvalSpec) -> Visibility:
-    """Return which keys the queries of a normalised `streaming` or `dense` spec see."""
+    """Return which keys the queries of a `streaming` or `dense` spec see."""
     if spec.method == "dense":
         return DENSE
     return Visibility(spec.n_sink, spec.window_size)

@@ -1,13 +1,14 @@
-"""What an evaluation tells its driver while it runs: parts, progress, and one final row.
+"""What an evaluation tells its driver while it runs: spans, progress, and one final row.
 
 Plain data, picklable, without torch: the driver, the Ray actor and the inline executor all
 speak it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workers.contract.rows import Span, Trial
 from workers.contract.spec import EvalSpec
 
 
@@ -20,8 +21,8 @@ class Assignment:
     attempt: int = 1
     chunk_limit: int | None = None
     """Largest chunk of queries to try, after an out-of-memory attempt; None: no limit."""
-    parts: Sequence[Mapping[str, Any]] = ()
-    """Finished parts from the store (`rows.DOCUMENTS` rows); they are not computed again."""
+    spans: Sequence[Span] = ()
+    """Finished spans from the store; they are not computed again."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Columns only the driver knows: git_commit, git_dirty."""
 
@@ -37,23 +38,25 @@ class Progress:
     tokens_done: int
     tokens_total: int
     perplexity: float | None
-    """Of what is done so far; None before the first part."""
+    """Of what is done so far; None before the first span."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartDone:
-    """A finished document or span: one `rows.DOCUMENTS` row."""
+class SpanDone:
+    """A finished document, or a span of one."""
 
-    row: Mapping[str, Any]
+    row: Span
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The evaluation is over: one `rows.TRIALS` row, `ok` or `failed`."""
+    """The attempt is over: its one row, `ok` or `failed`."""
 
-    row: Mapping[str, Any]
+    row: Trial
     evaluator_usable: bool = True
-    """False after an error of the device or of memory: the evaluator must be replaced."""
+    """False: the evaluator must be replaced (`failures.Failure.evaluator_usable`)."""
 
 
-Event = Progress | PartDone | Finished
+Event = Progress | SpanDone | Finished
+Evaluation = Generator[Progress | SpanDone, None, Mapping[str, Any]]
+"""One evaluation under way: yields, returns its result columns, and raises what goes wrong."""

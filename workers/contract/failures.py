@@ -1,11 +1,14 @@
-"""What a failure was, and whether its evaluator can be trusted with another evaluation."""
+"""How an attempt fails: what kind of failure it is, and whether its evaluator can go on.
+
+Decided once, by whoever holds the exception (`workers/host/evaluator_host.py`) or sees the
+evaluator gone (`orchestrator/executors/`). What follows from it is the driver's to decide
+(`orchestrator/driver/retries.py`).
+"""
 
 import traceback
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from typing import Any
-
-from workers.contract.events import Finished
 
 INVALID = "invalid"
 """The spec, the text or the model's kind is wrong: never retried."""
@@ -22,8 +25,10 @@ NODE_LOST = "node_lost"
 INTERRUPTED = "interrupted"
 ERROR = "error"
 """Anything else that an evaluation raised."""
+
 REPLACING = frozenset({CUDA_OOM, DEVICE, HOST_OOM})
-"""Failures after which the evaluator is replaced."""
+"""Failures after which the evaluator is in an unknown state and is replaced."""
+
 _BY_TYPE: Mapping[str, str] = {
     "SpecError": INVALID,
     "UnsupportedModelError": INVALID,
@@ -35,34 +40,57 @@ _BY_TYPE: Mapping[str, str] = {
     "MemoryError": HOST_OOM,
     "AcceleratorError": DEVICE,
 }
+"""By name, because neither torch nor ray is imported here; a subclass counts as its base."""
 
 
-def classify(error_type: str | None, error_message: str | None) -> str:
-    """Return the kind of failure that a `failed` row describes."""
-    name = (error_type or "").rpartition(".")[2]
-    text = error_message or ""
-    if name == "RuntimeError" and "CUDA" in text:
-        return CUDA_OOM if "out of memory" in text else DEVICE
-    return _BY_TYPE.get(name, ERROR)
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why an attempt failed, as its row says it."""
+
+    kind: str
+    """One of the kinds above: what `sweep status` groups by."""
+    error_type: str
+    message: str
+    traceback: str | None = None
+    log_path: str | None = None
+    """What the evaluation had printed."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """Describe an exception that has just been caught."""
+        return cls(
+            kind=kind_of(error),
+            error_type=type(error).__name__,
+            message=str(error),
+            traceback="".join(traceback.format_exception(error)),
+        )
+
+    @property
+    def evaluator_usable(self) -> bool:
+        """Whether the evaluator can be trusted with another evaluation."""
+        return self.kind not in REPLACING
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of a row that say it."""
+        columns: dict[str, Any] = {
+            "error_kind": self.kind,
+            "error_type": self.error_type,
+            "error_message": self.message,
+            "traceback": self.traceback,
+        }
+        return columns | ({"log_path": self.log_path} if self.log_path else {})
 
 
-def usable_after(finished: Finished) -> bool:
-    """Tell whether the evaluator can be trusted with another evaluation.
+def kind_of(error: BaseException) -> str:
+    """Return the kind of failure that an exception stands for."""
+    for base in type(error).__mro__:
+        if base.__name__ in _BY_TYPE:
+            return _BY_TYPE[base.__name__]
+    if isinstance(error, RuntimeError) and "CUDA" in str(error):
+        return CUDA_OOM if "out of memory" in str(error) else DEVICE
+    return ERROR
 
-    After an error of the device or of memory its process is in an unknown state.
-    """
-    row = finished.row
-    if row["status"] == "ok" or not finished.evaluator_usable:
-        return finished.evaluator_usable
-    return classify(row.get("error_type"), row.get("error_message")) not in REPLACING
 
-
-def failure_columns(error: BaseException) -> dict[str, Any]:
-    """Return status, error and ending columns for an error that has just been caught."""
-    return {
-        "status": "failed",
-        "error_type": type(error).__name__,
-        "error_message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
-        "finished_at": datetime.now(timezone.utc),
-    }
+def first_line(text: str | None) -> str:
+    """Return the first line of an error's message, for a place that has room for one."""
+    return ((text or "").strip().splitlines() or [""])[0]

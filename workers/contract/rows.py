@@ -1,160 +1,210 @@
-"""The rows of the store: their schemas, and nothing else.
+"""The rows of the store: what their columns are, and the one place where a row is built.
 
-One `TRIALS` row is one attempt of one evaluation, complete in itself. One `DOCUMENTS` row is a
-finished part of an evaluation under way: a document, or a span of one. A value that was not
-measured is null, never 0.
+One `Trial` is one attempt of one evaluation, complete in itself. One `Span` is a finished piece
+of an evaluation under way: a document, or a span of one. The columns stand here once, with their
+types; the Parquet schemas follow from them. A value that was not measured is null, never 0.
 """
 
+import types
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 from uuid import uuid4
 
 import pyarrow as pa
 
-from workers.contract.events import Assignment
-from workers.contract.failures import failure_columns
-from workers.contract.spec import EVAL_VERSION, FIELD_NAMES, EvalSpec, columns
+from workers.contract.spec import EVAL_VERSION, FIELD_TYPES, EvalSpec, columns
 
 SCHEMA_VERSION = 1
 """Major version of the row format; a reader refuses a newer one, additions are nullable."""
 
-_TEXT, _INT, _REAL, _FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-_UTC = pa.timestamp("us", tz="UTC")
 
-_Columns = list[tuple[str, pa.DataType]]
+class Identity(TypedDict, total=False):
+    """Which attempt of which evaluation."""
 
-_IDENTITY: _Columns = [
-    ("row_id", _TEXT),
-    ("run_id", _TEXT),
-    ("attempt", _INT),
-    ("sweep", _TEXT),
-    ("source", _TEXT),  # measured | imported
-    ("status", _TEXT),  # ok | failed
-    ("schema_version", _INT),
-    ("eval_version", _INT),
-]
-_SPEC: _Columns = [
-    ("model", _TEXT),
-    ("dataset", _TEXT),
-    ("method", _TEXT),
-    ("model_revision", _TEXT),
-    ("dataset_revision", _TEXT),
-    ("dtype", _TEXT),
-    ("split", _TEXT),
-    ("max_documents", _INT),
-    ("max_tokens", _INT),
-    ("n_sink", _INT),
-    ("window_size", _INT),
-    ("recompute_stride", _INT),
-    ("measure", pa.list_(_TEXT)),
-    ("decode_tokens", _INT),
-    ("warmup_tokens", _INT),
-    ("repeats", _INT),
-    ("seed", _INT),
-    ("trust_remote_code", _FLAG),
-    ("save_token_nll", _FLAG),
-]
-_ERROR: _Columns = [
-    ("error_kind", _TEXT),  # the driver's class of failure, what `sweep status` groups by
-    ("error_type", _TEXT),
-    ("error_message", _TEXT),
-    ("traceback", _TEXT),
-]
-_SETTING: _Columns = [
-    ("budget", _INT),
-    ("compression_ratio", _REAL),
-    ("kv_cache_bytes", _INT),
-    ("trained_positions", _INT),
-    ("beyond_training_length", _FLAG),
-    ("evicted_tokens", _INT),
-    ("n_documents", _INT),
-    ("first_token", _TEXT),  # bos | text: what sink 0 is
-    ("chunk_size", _INT),
-    ("token_forwards", _INT),
-]
-_QUALITY: _Columns = [
-    ("nll_sum", _REAL),  # nats
-    ("n_tokens", _INT),
-    ("perplexity", _REAL),
-    ("perplexity_low", _REAL),
-    ("perplexity_high", _REAL),
-    ("perplexity_after_eviction", _REAL),
-    ("bits_per_byte", _REAL),
-    ("parity_max_abs_diff", _REAL),  # nats
-]
-_BLOCKS: _Columns = [
-    ("block_size", _INT),
-    ("block_document", pa.list_(pa.int32())),
-    ("block_index", pa.list_(pa.int32())),
-    ("block_tokens", pa.list_(pa.int32())),
-    ("block_nll", pa.list_(_REAL)),
-]
-_LATENCY: _Columns = [
-    ("latency_ms_mean", _REAL),
-    ("latency_ms_p50", _REAL),
-    ("latency_ms_p90", _REAL),
-    ("latency_ms_p99", _REAL),
-    ("runtime_ms", _REAL),
-    ("runtime_ms_min", _REAL),
-    ("runtime_ms_max", _REAL),
-    ("prefill_ms", _REAL),
-    ("first_token_ms", _REAL),
-    ("tokens_per_second", _REAL),
-    ("peak_memory_bytes", _INT),
-    ("latency_full_budget", _FLAG),
-    ("latency_recorded", _FLAG),  # steps were replayed: a CUDA graph, or a trace on a CPU
-    ("latency_note", _TEXT),
-]
-_PROVENANCE: _Columns = [
-    ("device_name", _TEXT),
-    ("device_uuid", _TEXT),
-    ("device_shared", _FLAG),
-    ("hostname", _TEXT),
-    ("node_id", _TEXT),
-    ("pid", _INT),
-    ("worker_sequence", _INT),
-    ("num_threads", _INT),
-    ("git_commit", _TEXT),
-    ("git_dirty", _FLAG),
-    ("torch_version", _TEXT),
-    ("transformers_version", _TEXT),
-    ("ray_version", _TEXT),
-    ("python_version", _TEXT),
-    ("cuda_version", _TEXT),
-    ("log_path", _TEXT),
-    ("started_at", _UTC),
-    ("finished_at", _UTC),
-]
+    row_id: str
+    run_id: str
+    attempt: int
+    sweep: str
+    source: str  # measured | imported
+    status: str  # ok | failed
+    schema_version: int
+    eval_version: int
 
-TRIALS = pa.schema(
-    _IDENTITY + _SPEC + _ERROR + _SETTING + _QUALITY + _BLOCKS + _LATENCY + _PROVENANCE
+
+class Failed(TypedDict, total=False):
+    """Why it failed (`failures.Failure`)."""
+
+    error_kind: str | None
+    error_type: str | None
+    error_message: str | None
+    traceback: str | None
+
+
+class Setting(TypedDict, total=False):
+    """What follows from spec, model and text alone."""
+
+    budget: int | None
+    compression_ratio: float | None
+    kv_cache_bytes: int | None
+    trained_positions: int | None
+    beyond_training_length: bool | None
+    evicted_tokens: int | None
+    n_documents: int | None
+    first_token: str | None  # bos | text: what sink 0 is
+    chunk_size: int | None
+    token_forwards: int | None
+
+
+class Quality(TypedDict, total=False):
+    """Losses, in nats."""
+
+    nll_sum: float | None
+    n_tokens: int | None
+    perplexity: float | None
+    perplexity_low: float | None
+    perplexity_high: float | None
+    perplexity_after_eviction: float | None
+    bits_per_byte: float | None
+    parity_max_abs_diff: float | None
+
+
+class BlockLists(TypedDict, total=False):
+    """Sums over blocks of scored tokens, one entry per block."""
+
+    block_size: int | None
+    block_document: list[int] | None
+    block_index: list[int] | None
+    block_tokens: list[int] | None
+    block_nll: list[float] | None
+
+
+class Latency(TypedDict, total=False):
+    """The timed decode."""
+
+    latency_ms_mean: float | None
+    latency_ms_p50: float | None
+    latency_ms_p90: float | None
+    latency_ms_p99: float | None
+    runtime_ms: float | None
+    runtime_ms_min: float | None
+    runtime_ms_max: float | None
+    prefill_ms: float | None
+    first_token_ms: float | None
+    tokens_per_second: float | None
+    peak_memory_bytes: int | None
+    latency_full_budget: bool | None
+    latency_recorded: bool | None  # steps were replayed: a CUDA graph, or a trace on a CPU
+    latency_note: str | None
+
+
+class Provenance(TypedDict, total=False):
+    """Where the row comes from."""
+
+    device_name: str | None
+    device_uuid: str | None
+    device_shared: bool | None
+    hostname: str | None
+    node_id: str | None
+    pid: int | None
+    worker_sequence: int | None  # evaluations that this worker had run before
+    num_threads: int | None
+    git_commit: str | None
+    git_dirty: bool | None
+    torch_version: str | None
+    transformers_version: str | None
+    ray_version: str | None
+    python_version: str | None
+    cuda_version: str | None
+    log_path: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Trial(Identity, Failed, Setting, Quality, BlockLists, Latency, Provenance, total=False):
+    """One row of `STORE/trials`, but for the fields of the spec (`spec.from_columns`)."""
+
+
+class Span(TypedDict, total=False):
+    """One row of `STORE/documents`: everything about a finished span that can be added up."""
+
+    row_id: str
+    run_id: str
+    schema_version: int
+    document: int  # position in the evaluated list
+    start: int  # first scored query of the span
+    stop: int  # one past the last scored query
+    is_last: bool  # the span that ends its document
+    document_tokens: int  # T_d
+    document_bytes: int | None  # UTF-8 bytes of the whole document that are scored
+    nll_sum: float  # nats
+    after_eviction_nll: float
+    after_eviction_tokens: int
+    block_index: list[int]  # in blocks of BASE_BLOCK scored tokens
+    block_tokens: list[int]
+    block_nll: list[float]
+
+
+_ARROW: Mapping[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+    datetime: pa.timestamp("us", tz="UTC"),
+    list[int]: pa.list_(pa.int32()),
+    list[float]: pa.list_(pa.float64()),
+}
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    if get_origin(annotation) in (Union, types.UnionType):  # `| None`: every column is nullable
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))
+    return _ARROW[annotation] if annotation in _ARROW else pa.list_(pa.string())
+
+
+def _schema(*groups: Mapping[str, Any]) -> pa.Schema:
+    return pa.schema(
+        [(name, _arrow_type(kind)) for group in groups for name, kind in group.items()]
+    )
+
+
+TRIALS = _schema(
+    get_type_hints(Identity),
+    FIELD_TYPES,
+    *(
+        get_type_hints(group)
+        for group in (Failed, Setting, Quality, BlockLists, Latency, Provenance)
+    ),
 )
 """Schema of `STORE/trials`: one row per attempt."""
-
-_PART: _Columns = [
-    ("row_id", _TEXT),
-    ("run_id", _TEXT),
-    ("schema_version", _INT),
-    ("document", _INT),  # position in the evaluated list
-    ("start", _INT),  # first scored query of the part
-    ("stop", _INT),  # one past the last scored query
-    ("is_last", _FLAG),  # the part that ends its document
-    ("document_tokens", _INT),  # T_d
-    ("document_bytes", _INT),  # UTF-8 bytes of the whole document that are scored
-    ("nll_sum", _REAL),  # nats
-    ("after_eviction_nll", _REAL),
-    ("after_eviction_tokens", _INT),
-    ("block_index", pa.list_(pa.int32())),  # in blocks of BASE_BLOCK scored tokens
-    ("block_tokens", pa.list_(pa.int32())),
-    ("block_nll", pa.list_(_REAL)),
-]
-
-DOCUMENTS = pa.schema(_PART)
-"""Schema of `STORE/documents`: everything about a finished part that can be added up."""
-
-BLOCK_COLUMNS: tuple[str, ...] = tuple(name for name, _ in _BLOCKS)
+DOCUMENTS = _schema(get_type_hints(Span))
+"""Schema of `STORE/documents`: one row per finished span."""
+BLOCK_COLUMNS: tuple[str, ...] = tuple(get_type_hints(BlockLists))
 """The long list columns: readers that only count rows leave them out."""
+
+
+def build_row(
+    spec: EvalSpec, *, sweep: str, attempt: int, parts: tuple[Mapping[str, Any], ...]
+) -> Trial:
+    """Return the complete row of one attempt that has just ended.
+
+    parts: columns that are known, the later ones first in line: provenance, results, failure.
+    A row with an `error_kind` is `failed`, every other one `ok`. Raises `ValueError` for a column
+    that the schema does not know.
+    """
+    row: dict[str, Any] = {
+        "row_id": uuid4().hex,
+        "attempt": attempt,
+        "sweep": sweep,
+        "source": "measured",
+        "eval_version": EVAL_VERSION,
+        "finished_at": datetime.now(timezone.utc),
+        **spec_columns(spec),
+    }
+    for columns_of in parts:
+        row |= columns_of
+    row["status"] = "ok" if row.get("error_kind") is None else "failed"
+    return complete(row)
 
 
 def spec_columns(spec: EvalSpec) -> dict[str, Any]:
@@ -162,53 +212,11 @@ def spec_columns(spec: EvalSpec) -> dict[str, Any]:
     return {"run_id": spec.run_id, "schema_version": SCHEMA_VERSION, **columns(spec)}
 
 
-def complete(row: Mapping[str, Any]) -> dict[str, Any]:
+def complete(row: Mapping[str, Any]) -> Trial:
     """Return the row with every column of `TRIALS`, null where it has none.
 
     Raises `ValueError` for a column that the schema does not know.
     """
     if unknown := set(row) - set(TRIALS.names):
         raise ValueError(f"columns unknown to the trials schema: {sorted(unknown)}")
-    return {name: row.get(name) for name in TRIALS.names}
-
-
-assert tuple(name for name, _ in _SPEC) == FIELD_NAMES, "every EvalSpec field is a column"
-
-
-def failed_row(assignment: Assignment, error: Exception, started: datetime) -> dict[str, Any]:
-    """Return the row of an attempt that raised where an evaluator should not."""
-    return complete(
-        {
-            **spec_columns(assignment.spec),
-            "row_id": uuid4().hex,
-            "attempt": assignment.attempt,
-            "sweep": assignment.sweep,
-            "source": "measured",
-            "eval_version": EVAL_VERSION,
-            "started_at": started,
-            **failure_columns(error),
-            **assignment.provenance,
-        }
-    )
-
-
-def lost_row(
-    spec: EvalSpec, sweep: str, attempt: int, kind: str, message: str, log_path: str | None = None
-) -> dict[str, Any]:
-    """Return the `failed` row of an attempt whose evaluator died; what is unknown is null."""
-    return complete(
-        {
-            **spec_columns(spec),
-            "row_id": uuid4().hex,
-            "attempt": attempt,
-            "sweep": sweep,
-            "source": "measured",
-            "status": "failed",
-            "eval_version": EVAL_VERSION,
-            "error_kind": kind,
-            "error_type": kind,
-            "error_message": message,
-            "log_path": log_path,
-            "finished_at": datetime.now(timezone.utc),
-        }
-    )
+    return cast("Trial", {name: row.get(name) for name in TRIALS.names})

@@ -8,10 +8,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from workers.contract.errors import SpecError
 
@@ -32,9 +32,18 @@ RANDOM_MODEL_PREFIX = "random:"
 DEFAULT_COLUMN = "text"
 
 
+def _at_least(minimum: int, *, default: int | None) -> Any:
+    return field(default=default, metadata={"minimum": minimum})
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec:
     """One evaluation: a model, a text, a method and what to measure.
+
+    Every field stands here once: its type, its smallest value, its default, and by its name the
+    column of the store. A spec is normal from construction on: all specs that mean the same
+    evaluation are equal. `window` is `streaming` without sinks, `recompute` depends on its budget
+    alone, and a field that cannot influence a result has its default. Paths are kept.
 
     Raises `SpecError` (a `ValueError`) that names every wrong field.
     """
@@ -51,17 +60,17 @@ class EvalSpec:
     """Hub commit or content hash; filled in when a grid is expanded."""
     dtype: str = "float32"
     split: str = "test"
-    max_documents: int | None = None
-    max_tokens: int | None = None
+    max_documents: int | None = _at_least(1, default=None)
+    max_tokens: int | None = _at_least(2, default=None)
     """Tokens per document, BOS included: `max_tokens - 1` are scored."""
-    n_sink: int = 4
-    window_size: int = 1024
-    recompute_stride: int = 1
+    n_sink: int = _at_least(0, default=4)
+    window_size: int = _at_least(0, default=1024)
+    recompute_stride: int = _at_least(1, default=1)
     measure: Sequence[str] = MEASURES
-    decode_tokens: int = 256
-    warmup_tokens: int = 16
-    repeats: int = 3
-    seed: int = 0
+    decode_tokens: int = _at_least(1, default=256)
+    warmup_tokens: int = _at_least(0, default=16)
+    repeats: int = _at_least(1, default=3)
+    seed: int = _at_least(0, default=0)
     trust_remote_code: bool = False
     save_token_nll: bool = False
 
@@ -70,34 +79,88 @@ class EvalSpec:
             object.__setattr__(self, "measure", tuple(self.measure))
         if found := list(problems(self)):
             raise SpecError(found)
+        for name, value in _normal(self).items():
+            object.__setattr__(self, name, value)
 
     @property
     def budget(self) -> int | None:
-        """Cached tokens B = `n_sink + window_size` of the normalised spec; None for `dense`."""
-        spec = normalise(self)
-        return None if spec.method == "dense" else spec.n_sink + spec.window_size
+        """Cached tokens B = `n_sink + window_size`; None for `dense`."""
+        return None if self.method == "dense" else self.n_sink + self.window_size
 
     @cached_property  # grids of a million ask for it several times
     def run_id(self) -> str:
-        """16 hex digits that identify the result: normalised spec and `EVAL_VERSION`, no more."""
+        """16 hex digits that identify the result: the spec and `EVAL_VERSION`, no more."""
         payload = {"eval_version": EVAL_VERSION, "spec": identity(self)}
         text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+FIELD_TYPES: Mapping[str, Any] = get_type_hints(EvalSpec)
+"""Annotation of every field; the columns of the store follow from it."""
+FIELD_NAMES: tuple[str, ...] = tuple(FIELD_TYPES)
 DEFAULTS: Mapping[str, Any] = {
-    field.name: field.default for field in fields(EvalSpec) if field.default is not MISSING
+    item.name: item.default for item in fields(EvalSpec) if item.default is not MISSING
 }
-FIELD_NAMES: tuple[str, ...] = tuple(field.name for field in fields(EvalSpec))
 TIMING_FIELDS = ("decode_tokens", "warmup_tokens", "repeats")
+_MINIMUM: Mapping[str, int] = {
+    item.name: item.metadata["minimum"] for item in fields(EvalSpec) if item.metadata
+}
 
 
-def normalise(spec: EvalSpec) -> EvalSpec:
-    """Return the one spelling of all specs that mean the same evaluation.
+def identity(spec: EvalSpec) -> dict[str, Any]:
+    """Return what `run_id` hashes: the fields that differ from their defaults.
 
-    `window` is `streaming` without sinks, `recompute` depends on its budget alone, and fields
-    that cannot influence a result go back to their defaults. Paths are kept.
+    Paths are replaced by what they mean (the content hash is in the revision fields), so that
+    moving a file or a folder keeps the run id and changing its content does not.
     """
+    values = _values(spec)
+    values["model"] = _model_identity(spec.model)
+    values["dataset"] = _dataset_identity(spec.dataset)
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name not in DEFAULTS or value != DEFAULTS[name]
+    }
+
+
+def loading_key(spec: EvalSpec) -> str:
+    """Return everything that loading depends on: evaluations with equal keys share a model.
+
+    What does not load fails for all of them, and for no other.
+    """
+    parts = [spec.model, spec.model_revision, spec.dtype]
+    if spec.trust_remote_code:
+        parts.append("trusted")
+    if spec.model.startswith(RANDOM_MODEL_PREFIX):
+        parts.append(f"seed {spec.seed}")
+    elif spec.dataset == "random":
+        parts.append("without tokenizer")
+    return "|".join(str(part) for part in parts)
+
+
+def columns(spec: EvalSpec) -> dict[str, Any]:
+    """Return the spec as columns of a row; what `dense` has no use for is None."""
+    values = _values(spec)
+    values["measure"] = list(values["measure"])
+    if spec.method == "dense":
+        values |= {"n_sink": None, "window_size": None}
+    return values
+
+
+def from_columns(row: Mapping[str, Any]) -> EvalSpec:
+    """Rebuild the spec from the columns of a row."""
+    given = {name: row[name] for name in FIELD_NAMES if row.get(name) is not None}
+    return EvalSpec(**given)
+
+
+def problems(spec: EvalSpec) -> Iterator[tuple[str, str]]:
+    """Yield (field, message) for every value that is not allowed."""
+    wrong_types = list(_wrong_types(spec))
+    yield from wrong_types or [*_wrong_choices(spec), *_wrong_numbers(spec)]
+
+
+def _normal(spec: EvalSpec) -> dict[str, Any]:
+    """Return the fields that have another value in the one spelling of this evaluation."""
     changes: dict[str, Any] = {"measure": tuple(m for m in MEASURES if m in spec.measure)}
     if spec.method == "window":
         changes |= {"method": "streaming", "n_sink": 0}
@@ -113,46 +176,7 @@ def normalise(spec: EvalSpec) -> EvalSpec:
         changes |= _defaults("save_token_nll")
     if not is_hub_dataset(spec.dataset):
         changes |= _defaults("split")
-    # Building a spec checks it, which is most of the cost of expanding a large grid.
-    is_normal = all(getattr(spec, name) == value for name, value in changes.items())
-    return spec if is_normal else replace(spec, **changes)
-
-
-def identity(spec: EvalSpec) -> dict[str, Any]:
-    """Return what `run_id` hashes: the normalised fields that differ from their defaults.
-
-    Paths are replaced by what they mean (the content hash is in the revision fields), so that
-    moving a file or a folder keeps the run id and changing its content does not.
-    """
-    values = _values(normalise(spec))
-    values["model"] = _model_identity(spec.model)
-    values["dataset"] = _dataset_identity(spec.dataset)
-    return {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-        if name not in DEFAULTS or value != DEFAULTS[name]
-    }
-
-
-def columns(spec: EvalSpec) -> dict[str, Any]:
-    """Return the normalised spec as columns of a row; what `dense` has no use for is None."""
-    values = _values(normalise(spec))
-    values["measure"] = list(values["measure"])
-    if spec.method == "dense":
-        values |= {"n_sink": None, "window_size": None}
-    return values
-
-
-def from_columns(row: Mapping[str, Any]) -> EvalSpec:
-    """Rebuild the normalised spec from the columns of a row."""
-    given = {name: row[name] for name in FIELD_NAMES if row.get(name) is not None}
-    return EvalSpec(**given)
-
-
-def problems(spec: EvalSpec) -> Iterator[tuple[str, str]]:
-    """Yield (field, message) for every value that is not allowed."""
-    wrong_types = list(_wrong_types(spec))
-    yield from wrong_types or [*_wrong_choices(spec), *_wrong_numbers(spec)]
+    return changes
 
 
 def split_file_dataset(dataset: str) -> tuple[str, str, str]:
@@ -198,44 +222,10 @@ def _dataset_identity(dataset: str) -> str:
     return f"{FILE_PREFIX}{file_format}" + ("" if file_format == "txt" else f"#{column}")
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "model": (str,),
-    "dataset": (str,),
-    "method": (str,),
-    "model_revision": (str, type(None)),
-    "dataset_revision": (str, type(None)),
-    "dtype": (str,),
-    "split": (str,),
-    "max_documents": (int, type(None)),
-    "max_tokens": (int, type(None)),
-    "n_sink": (int,),
-    "window_size": (int,),
-    "recompute_stride": (int,),
-    "measure": (tuple,),
-    "decode_tokens": (int,),
-    "warmup_tokens": (int,),
-    "repeats": (int,),
-    "seed": (int,),
-    "trust_remote_code": (bool,),
-    "save_token_nll": (bool,),
-}
-
-_MINIMUM: Mapping[str, int] = {
-    "max_documents": 1,
-    "max_tokens": 2,
-    "n_sink": 0,
-    "window_size": 0,
-    "recompute_stride": 1,
-    "decode_tokens": 1,
-    "warmup_tokens": 0,
-    "repeats": 1,
-    "seed": 0,
-}
-
-
 def _wrong_types(spec: EvalSpec) -> Iterator[tuple[str, str]]:
-    for name, allowed in _TYPES.items():
+    for name, annotation in FIELD_TYPES.items():
         value = getattr(spec, name)
+        allowed = (tuple,) if name == "measure" else get_args(annotation) or (annotation,)
         # bool is an int in Python, but `n_sink: true` is a mistake in a grid.
         mistaken_bool = isinstance(value, bool) and bool not in allowed
         if mistaken_bool or not isinstance(value, allowed):

@@ -60,16 +60,16 @@ def block_sums(start: int, nll: NDArray[Any]) -> dict[str, list[Any]]:
     }
 
 
-def merge_blocks(parts: Iterable[Mapping[str, Any]]) -> Blocks:
-    """Add up the base blocks of all parts (`rows.DOCUMENTS` rows), at most `MAX_BLOCKS`."""
+def merge_blocks(spans: Iterable[Mapping[str, Any]]) -> Blocks:
+    """Add up the base blocks of all spans (`rows.Span`), at most `MAX_BLOCKS`."""
     sums: dict[tuple[int, int], list[float]] = defaultdict(list)
     tokens: dict[tuple[int, int], int] = defaultdict(int)
-    for part in parts:
+    for span in spans:
         for index, count, nll in zip(
-            part["block_index"], part["block_tokens"], part["block_nll"], strict=True
+            span["block_index"], span["block_tokens"], span["block_nll"], strict=True
         ):
-            sums[part["document"], index].append(nll)
-            tokens[part["document"], index] += count
+            sums[span["document"], index].append(nll)
+            tokens[span["document"], index] += count
     return _coarsened(sums, tokens)
 
 

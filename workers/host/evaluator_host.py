@@ -1,7 +1,9 @@
 """Keep one evaluator and drive it by plain calls, without Ray.
 
-The evaluator is named by an import path, so tests and benchmarks can use their own. Whatever it
-does, an evaluation handed to the host ends in exactly one `Finished`.
+The evaluator is named by an import path, so tests and benchmarks can use their own. It raises what
+goes wrong; only here it is caught. With the exception in hand the host decides what kind of failure
+it is and whether the evaluator is usable, and builds the row. Whatever the evaluator does, an
+evaluation handed to the host ends in exactly one `Finished`.
 """
 
 import importlib
@@ -15,8 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import uuid4
 
-from workers.contract.events import Assignment, Event, Finished
-from workers.contract.rows import failed_row
+from workers.contract.events import Assignment, Evaluation, Event, Finished
+from workers.contract.failures import Failure
+from workers.contract.rows import Trial, build_row
 from workers.host.output_capture import OutputCapture
 from workers.host.shipped_files import Shelf
 
@@ -32,8 +35,11 @@ VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 class EvaluatorLike(Protocol):
     """What computes an evaluation: `workers.evaluator.Evaluator`, or a test's own."""
 
-    def run(self, assignment: Assignment) -> Iterator[Event]:
-        """Yield progress and parts, then exactly one `Finished`."""
+    def columns(self) -> Mapping[str, Any]:
+        """Return columns of every row: the device and the versions of what computes."""
+
+    def run(self, assignment: Assignment) -> Evaluation:
+        """Yield progress and spans, return the result columns, raise what goes wrong."""
 
 
 @dataclass
@@ -42,8 +48,8 @@ class Batch:
 
     events: list[tuple[str, Event]] = field(default_factory=list)
     """(run id, event), in the order in which they happened."""
-    not_started: tuple[str, ...] = ()
-    """Run ids that were handed over and for which the time did not suffice."""
+    under_way: str | None = None
+    """Run id that the next call goes on with; what else was handed over has not begun."""
 
 
 class EvaluatorHost:
@@ -66,6 +72,7 @@ class EvaluatorHost:
         self._log_folder = log_folder
         self.shelf = Shelf()
         self._current: tuple[str, Iterator[Event]] | None = None
+        self._sequence = 0
 
     def work(self, assignments: Sequence[Assignment], max_seconds: float) -> Batch:
         """Go on with the evaluation under way, then start these, for about `max_seconds`.
@@ -87,28 +94,36 @@ class EvaluatorHost:
                     break
             if time.monotonic() >= deadline:
                 break
-        batch.not_started = tuple(item.spec.run_id for item in waiting)
+        batch.under_way = self._current[0] if self._current else None
         return batch
 
     def events(self, assignment: Assignment) -> Iterator[Event]:
         """Run one evaluation; yield its events, the last of which is `Finished`, always."""
-        capture = OutputCapture(self._log_path(assignment))
         started = datetime.now(timezone.utc)
-        with capture:
-            finished = None
+        failure: Failure | None = None
+        results: Mapping[str, Any] = {}
+        with OutputCapture(self._log_path(assignment)) as capture:
             try:
-                for event in self._evaluator.run(self._localised(assignment)):
-                    if isinstance(event, Finished):
-                        finished = event
-                        break
-                    yield event
-                finished = finished or _unfinished(assignment, started)
+                results = yield from self._evaluator.run(self._localised(assignment))
+                if not results:
+                    raise RuntimeError("the evaluator ended without a result")
             except Exception as error:
-                finished = Finished(row=failed_row(assignment, error, started))
-            _log_ending(capture, finished.row)
-        paths = {"model": assignment.spec.model, "dataset": assignment.spec.dataset}
-        extra = {**self._columns, **paths, "log_path": capture.kept}
-        yield replace(finished, row={**finished.row, **extra})
+                failure = Failure.of(error)
+                results = failure.columns()
+            row = self._row(assignment, {"started_at": started, **results})
+            _log_ending(capture, row)
+        row["log_path"] = capture.kept
+        self._sequence += 1
+        yield Finished(row=row, evaluator_usable=failure is None or failure.evaluator_usable)
+
+    def _row(self, assignment: Assignment, results: Mapping[str, Any]) -> Trial:
+        place = {**self._evaluator.columns(), **self._columns, "worker_sequence": self._sequence}
+        return build_row(
+            assignment.spec,
+            sweep=assignment.sweep,
+            attempt=assignment.attempt,
+            parts=(place, assignment.provenance, results),
+        )
 
     def _localised(self, assignment: Assignment) -> Assignment:
         spec = self.shelf.localise(assignment.spec)
@@ -129,12 +144,7 @@ def build_evaluator(path: str, options: Mapping[str, Any]) -> EvaluatorLike:
     return cast("EvaluatorLike", factory(**options))
 
 
-def _unfinished(assignment: Assignment, started: datetime) -> Finished:
-    error = RuntimeError("the evaluator ended without a result")
-    return Finished(row=failed_row(assignment, error, started))
-
-
-def _log_ending(capture: OutputCapture, row: Mapping[str, Any]) -> None:
+def _log_ending(capture: OutputCapture, row: Trial) -> None:
     """Write the traceback of a failure, and a last line where there is something to end."""
     if row["status"] == "failed":
         capture.write(row.get("traceback") or row.get("error_message") or "failed")

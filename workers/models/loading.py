@@ -13,7 +13,8 @@ from workers.attention.interface import install
 from workers.attention.native import NATIVE_FAMILIES
 from workers.attention.rotary import Rotary, rotary_of
 from workers.contract.errors import ModelLoadError, NumericalError
-from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, is_hub_model
+from workers.contract.failures import first_line
+from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, is_hub_model, loading_key
 from workers.models.presets import DEMO_FOLDER, preset_config
 
 
@@ -22,6 +23,7 @@ class LoadedModel:
     """A model in memory, ready for our attention, and the sizes that results need."""
 
     key: str
+    """See `spec.loading_key`."""
     model: Any
     tokenizer: Any | None
     """None for `random:` models, and for folders without one that are given token ids."""
@@ -39,12 +41,6 @@ class LoadedModel:
     def kv_cache_bytes(self, tokens: int) -> int:
         """Return the bytes of keys and values of this many cached tokens, all layers."""
         return 2 * self.n_layers * self.kv_heads * self.head_dim * self.dtype.itemsize * tokens
-
-
-def model_key(spec: EvalSpec) -> str:
-    """Return what identifies a loaded model: evaluations with equal keys share it."""
-    seed = f"|{spec.seed}" if spec.model.startswith(RANDOM_MODEL_PREFIX) else ""
-    return f"{spec.model}|{spec.model_revision}|{spec.dtype}|{spec.trust_remote_code}{seed}"
 
 
 def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
@@ -65,7 +61,7 @@ def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
     config = model.config.get_text_config()
     heads = config.num_attention_heads
     return LoadedModel(
-        key=model_key(spec),
+        key=loading_key(spec),
         model=model,
         tokenizer=_tokenizer_if_any(spec),
         rotary=None if native else rotary_of(model, config.num_hidden_layers),
@@ -148,11 +144,8 @@ def _load_message(spec: EvalSpec, what: str, error: Exception) -> str:
         if is_hub_model(spec.model)
         else "the folder must hold config.json, safetensors weights and tokenizer files"
     )
-    return f"cannot load the {what} of {spec.model!r}: {hint} ({_first_line(error)})"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = first_line(str(error)) or type(error).__name__
+    return f"cannot load the {what} of {spec.model!r}: {hint} ({reason})"
 
 
 def _random_model(spec: EvalSpec, dtype: torch.dtype, device: torch.device) -> Any:

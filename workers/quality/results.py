@@ -1,16 +1,15 @@
-"""From finished parts to the result columns of a row; every formula of the row in one place."""
+"""From finished spans to the result columns of a row; every formula of the row in one place."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from workers.attention.visibility import compression_ratio, evicted_tokens
+from workers.contract.rows import Span
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import bits_per_byte, merge_blocks, perplexity, perplexity_interval
 from workers.models.loading import LoadedModel
 from workers.texts.tokens import TokenisedDocument, first_token_kind
-
-Part = Mapping[str, Any]
 
 
 def setting_columns(
@@ -31,13 +30,13 @@ def setting_columns(
     }
 
 
-def quality_columns(spec: EvalSpec, parts: Sequence[Part]) -> dict[str, Any]:
-    """Add up all parts of an evaluation, in the order of the documents."""
-    ordered = sorted(parts, key=lambda part: (part["document"], part["start"]))
-    nll_sum = math.fsum(part["nll_sum"] for part in ordered)
-    n_tokens = sum(part["stop"] - part["start"] for part in ordered)
-    after_nll = math.fsum(part["after_eviction_nll"] for part in ordered)
-    after_tokens = sum(part["after_eviction_tokens"] for part in ordered)
+def quality_columns(spec: EvalSpec, spans: Sequence[Span]) -> dict[str, Any]:
+    """Add up all spans of an evaluation, in the order of the documents."""
+    ordered = sorted(spans, key=lambda span: (span["document"], span["start"]))
+    nll_sum = math.fsum(span["nll_sum"] for span in ordered)
+    n_tokens = sum(span["stop"] - span["start"] for span in ordered)
+    after_nll = math.fsum(span["after_eviction_nll"] for span in ordered)
+    after_tokens = sum(span["after_eviction_tokens"] for span in ordered)
     blocks = merge_blocks(ordered)
     low, high = perplexity_interval(blocks.nll, blocks.tokens, spec.seed)
     return {
@@ -73,6 +72,7 @@ def _eviction_columns(spec: EvalSpec, lengths: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _scored_bytes(parts: Sequence[Part]) -> int | None:
-    sizes = {part["document"]: part["document_bytes"] for part in parts}
-    return None if None in sizes.values() else sum(sizes.values())
+def _scored_bytes(spans: Sequence[Span]) -> int | None:
+    sizes = {span["document"]: span["document_bytes"] for span in spans}
+    known = [size for size in sizes.values() if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

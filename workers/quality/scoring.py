@@ -1,13 +1,14 @@
-"""From documents to finished parts: the additive results of an evaluation, as they come.
+"""From documents to finished spans: the additive results of an evaluation, as they come.
 
-A part is a document, or for `recompute` a span of about 30 s of work in one. Parts found in the
+One stream runs through the pass: chunks of losses come in, whatever they were computed by; spans
+go out. A span is a document, or for `recompute` about 30 s of work in one. Spans found in the
 store are not computed again.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from workers.attention.visibility import visibility_of
 from workers.contract.cost import quality_forwards
-from workers.contract.events import Assignment, PartDone, Progress
-from workers.contract.rows import SCHEMA_VERSION
+from workers.contract.events import Progress, SpanDone
+from workers.contract.rows import SCHEMA_VERSION, Span
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import block_sums, perplexity
 from workers.models.loading import LoadedModel
@@ -30,59 +31,109 @@ from workers.texts.tokens import TokenisedDocument
 
 SPAN_SECONDS = 30.0
 """Work of `recompute` after which a span is handed over."""
-Part = Mapping[str, Any]
 PROGRESS_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """Scores the documents of one evaluation; `report` hears of every document's chunks."""
+@dataclass
+class Meter:
+    """How far the pass has come."""
 
-    loaded: LoadedModel
-    spec: EvalSpec
-    chunk: Chunk
-    report: Callable[[int, Scored], None]
+    tokens: int = 0
+    nll: float = 0.0
+    reported: float = field(default_factory=time.monotonic)
 
-    def parts(self, index: int, document: TokenisedDocument, done: int) -> Iterator[Part | None]:
-        """Yield the parts of a document, from its query number `done` on.
+    def add(self, tokens: int, nll: float) -> None:
+        """Count scored tokens and their losses (nats)."""
+        self.tokens += tokens
+        self.nll += nll
 
-        None stands for a scored chunk that ends no part: a moment to report or to stop.
-        """
-        pieces: list[Scored] = []
-        started = time.monotonic()
-        for piece in self._scored(document.ids, done):
-            self.report(index, piece)
-            pieces.append(piece)
-            long_enough = time.monotonic() - started > SPAN_SECONDS
-            if long_enough and self.spec.method == "recompute":
-                yield self._part(index, document, pieces)
-                pieces, started = [], time.monotonic()
-            else:
-                yield None
-        if pieces:
-            yield self._part(index, document, pieces)
+    def is_due(self) -> bool:
+        """Tell, about twice a second, that it is time to report."""
+        due = time.monotonic() - self.reported > PROGRESS_SECONDS
+        if due:
+            self.reported = time.monotonic()
+        return due
 
-    def parts_together(
-        self, documents: Sequence[tuple[int, TokenisedDocument]]
-    ) -> Iterator[Part | None]:
-        """Yield the parts of several short documents, run in one pass if the memory allows it."""
+
+class QualityPass:
+    """The losses of all documents of one evaluation, spans from the store included."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        spec: EvalSpec,
+        documents: Sequence[TokenisedDocument],
+        chunk: Chunk,
+        store_tokens: str | None,
+    ) -> None:
+        self.loaded, self.spec, self.documents, self.chunk = loaded, spec, documents, chunk
+        self._log = TokenLog(spec, store_tokens) if spec.save_token_nll else None
+
+    def run(self, stored: Sequence[Span]) -> Generator[Progress | SpanDone, None, dict[str, Any]]:
+        """Score what the store does not hold; yield every span but the last; return the columns."""
+        # The losses of every single token are wanted: then the stored sums are of no use.
+        spans = contiguous(stored) if self._log is None else []
+        meter = Meter()
+        done = [0] * len(self.documents)
+        for span in spans:
+            done[span["document"]] = span["stop"]
+            meter.add(span["stop"] - span["start"], span["nll_sum"])
+        open_pieces: list[Scored] = []
+        opened = time.monotonic()
+        for index, piece in self._pieces(done):
+            meter.add(len(piece.nll), float(piece.nll.double().sum()))
+            if self._log is not None:
+                self._log.add(index, piece)
+            open_pieces.append(piece)
+            ends = piece.start + len(piece.nll) == len(self.documents[index].ids) - 1
+            if ends or self._is_long(time.monotonic() - opened):
+                spans.append(self._span(index, open_pieces))
+                open_pieces, opened = [], time.monotonic()
+                if not (ends and index == len(self.documents) - 1):  # the row follows at once
+                    yield SpanDone(row=spans[-1])
+            if meter.is_due():
+                yield self._progress(index, meter)
+        if self._log is not None:
+            self._log.write()
+        lengths = [len(document.ids) for document in self.documents]
+        forwards = {"token_forwards": quality_forwards(self.spec, lengths)}
+        return quality_columns(self.spec, spans) | forwards
+
+    def _is_long(self, seconds: float) -> bool:
+        return self.spec.method == "recompute" and seconds > SPAN_SECONDS
+
+    def _pieces(self, done: Sequence[int]) -> Iterator[tuple[int, Scored]]:
+        """Yield (document, scored chunk) of everything from `done` on, in order."""
+        for batch in batches(self._batchable(done), lambda: self.chunk.size):
+            together = self._together(batch) if len(batch) > 1 else None
+            if together is not None:
+                yield from zip(batch, together, strict=True)
+                continue
+            for index in batch:
+                for piece in self._alone(self.documents[index].ids, done[index]):
+                    yield index, piece
+
+    def _batchable(self, done: Sequence[int]) -> list[int]:
+        """Return the queries of each document that may be run with others, 0 for the rest."""
+        if self.spec.method == "recompute" or self.loaded.rotary is None:
+            return [0] * len(done)
+        lengths = [len(document.ids) for document in self.documents]
+        return [0 if at else length - 1 for at, length in zip(done, lengths, strict=True)]
+
+    def _together(self, batch: range) -> Sequence[Scored] | None:
+        """Score several short documents in one pass; None if the memory does not allow it."""
         rotary, device = self.loaded.rotary, self.loaded.device
         assert rotary is not None, "only such families are batched"
-        ids = [document.ids.to(device) for _, document in documents]
+        ids = [self.documents[index].ids.to(device) for index in batch]
         try:
-            scored = stream_nll_together(self.loaded.model, rotary, ids, visibility_of(self.spec))
+            return stream_nll_together(self.loaded.model, rotary, ids, visibility_of(self.spec))
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             self.chunk.halve()
-            for index, document in documents:
-                yield from self.parts(index, document, 0)
-            return
-        for (index, document), piece in zip(documents, scored, strict=True):
-            self.report(index, piece)
-            yield self._part(index, document, [piece])
+            return None
 
-    def _scored(self, ids: Tensor, done: int) -> Iterator[Scored]:
-        """Yield scored chunks; out of memory halves the chunk and goes on."""
+    def _alone(self, ids: Tensor, done: int) -> Iterator[Scored]:
+        """Yield scored chunks from query `done` on; out of memory halves the chunk and goes on."""
         while done < len(ids) - 1:
             try:
                 for piece in self._attempt(ids, done):
@@ -111,26 +162,41 @@ class Scorer:
             span=range(done, len(ids)),
         )
 
-    def _part(self, index: int, document: TokenisedDocument, pieces: Sequence[Scored]) -> Part:
+    def _span(self, index: int, pieces: Sequence[Scored]) -> Span:
+        """Add up consecutive chunks of one document."""
+        document = self.documents[index]
         nll = np.concatenate([piece.nll.numpy() for piece in pieces]).astype(np.float64)
         start = pieces[0].start
         stop = start + len(nll)
         after = nll[max(0, first_evicting_query(self.spec) - start) :]
-        return {
-            "row_id": uuid4().hex,
-            "run_id": self.spec.run_id,
-            "schema_version": SCHEMA_VERSION,
-            "document": index,
-            "start": start,
-            "stop": stop,
-            "is_last": stop == len(document.ids) - 1,
-            "document_tokens": len(document.ids),
-            "document_bytes": document.n_bytes,
-            "nll_sum": math.fsum(nll),
-            "after_eviction_nll": math.fsum(after),
-            "after_eviction_tokens": len(after),
-            **block_sums(start, nll),
-        }
+        blocks = block_sums(start, nll)
+        return Span(
+            row_id=uuid4().hex,
+            run_id=self.spec.run_id,
+            schema_version=SCHEMA_VERSION,
+            document=index,
+            start=start,
+            stop=stop,
+            is_last=stop == len(document.ids) - 1,
+            document_tokens=len(document.ids),
+            document_bytes=document.n_bytes,
+            nll_sum=math.fsum(nll),
+            after_eviction_nll=math.fsum(after),
+            after_eviction_tokens=len(after),
+            block_index=blocks["block_index"],
+            block_tokens=blocks["block_tokens"],
+            block_nll=blocks["block_nll"],
+        )
+
+    def _progress(self, index: int, meter: Meter) -> Progress:
+        return Progress(
+            phase="quality",
+            documents_done=index,
+            documents_total=len(self.documents),
+            tokens_done=meter.tokens,
+            tokens_total=sum(max(0, len(document.ids) - 1) for document in self.documents),
+            perplexity=perplexity(meter.nll, meter.tokens),
+        )
 
 
 def first_evicting_query(spec: EvalSpec) -> int:
@@ -138,97 +204,15 @@ def first_evicting_query(spec: EvalSpec) -> int:
     return 2**62 if spec.budget is None else spec.budget + 1
 
 
-class QualityRun:
-    """The quality pass over all documents of one evaluation, parts from the store included."""
+def contiguous(spans: Iterable[Span]) -> list[Span]:
+    """Return the stored spans that join without gap or overlap, per document from query 0 on.
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        spec: EvalSpec,
-        documents: list[TokenisedDocument],
-        chunk: Chunk,
-        store_tokens: str | None,
-    ) -> None:
-        self.spec, self.documents = spec, documents
-        self.parts: list[Mapping[str, Any]] = []
-        self._tokens_done = 0
-        self._nll_done = 0.0
-        self._log = TokenLog(spec, store_tokens) if spec.save_token_nll else None
-        self._scorer = Scorer(loaded, spec, chunk, self._heard)
-        self._reported = time.monotonic()
-
-    def events(self, assignment: Assignment) -> Iterator[Progress | PartDone]:
-        """Score what the store does not hold; hand over every part but the very last."""
-        self._take_over(assignment)
-        done = [0] * len(self.documents)
-        for stored in self.parts:
-            done[stored["document"]] = stored["stop"]
-        last = len(self.documents) - 1
-        for batch in batches(self._batchable(done), lambda: self._scorer.chunk.size):
-            for part in self._parts(batch, done):
-                if part is not None:
-                    self.parts.append(part)
-                    if not (part["document"] == last and part["is_last"]):
-                        yield PartDone(row=part)
-                if time.monotonic() - self._reported > PROGRESS_SECONDS:
-                    yield self._progress(batch.start)
-        if self._log is not None:
-            self._log.write()
-
-    def _batchable(self, done: list[int]) -> list[int]:
-        """Return the queries of each document that may be run with others, 0 for the rest."""
-        loaded = self._scorer.loaded
-        if self.spec.method == "recompute" or loaded.rotary is None:
-            return [0] * len(done)
-        lengths = [len(document.ids) for document in self.documents]
-        return [0 if at else length - 1 for at, length in zip(done, lengths, strict=True)]
-
-    def _parts(self, batch: range, done: list[int]) -> Iterator[Mapping[str, Any] | None]:
-        documents = [(index, self.documents[index]) for index in batch]
-        if len(batch) > 1:
-            return self._scorer.parts_together(documents)
-        return self._scorer.parts(*documents[0], done[batch.start])
-
-    def columns(self) -> dict[str, Any]:
-        """Return the quality columns of the row."""
-        columns = quality_columns(self.spec, self.parts)
-        lengths = [len(document.ids) for document in self.documents]
-        return {**columns, "token_forwards": quality_forwards(self.spec, lengths)}
-
-    def _take_over(self, assignment: Assignment) -> None:
-        """Use stored parts, unless the losses of every single token are wanted."""
-        if self._log is None:
-            self.parts = contiguous(assignment.parts)
-        self._tokens_done = sum(part["stop"] - part["start"] for part in self.parts)
-        self._nll_done = sum(part["nll_sum"] for part in self.parts)
-
-    def _heard(self, document: int, scored: Scored) -> None:
-        self._tokens_done += len(scored.nll)
-        self._nll_done += float(scored.nll.double().sum())
-        if self._log is not None:
-            self._log.add(document, scored)
-
-    def _progress(self, index: int) -> Progress:
-        self._reported = time.monotonic()
-        return Progress(
-            phase="quality",
-            documents_done=index,
-            documents_total=len(self.documents),
-            tokens_done=self._tokens_done,
-            tokens_total=sum(max(0, len(document.ids) - 1) for document in self.documents),
-            perplexity=perplexity(self._nll_done, self._tokens_done),
-        )
-
-
-def contiguous(parts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the stored parts that join without gap or overlap, per document from query 0 on.
-
-    Two drivers may have stored parts of the same document with different boundaries.
+    Two drivers may have stored spans of the same document with different boundaries.
     """
-    chosen: list[Mapping[str, Any]] = []
+    chosen: list[Span] = []
     ends: dict[int, int] = {}
-    for part in sorted(parts, key=lambda part: (part["document"], part["start"], -part["stop"])):
-        if part["start"] == ends.get(part["document"], 0):
-            ends[part["document"]] = part["stop"]
-            chosen.append(part)
+    for span in sorted(spans, key=lambda span: (span["document"], span["start"], -span["stop"])):
+        if span["start"] == ends.get(span["document"], 0):
+            ends[span["document"]] = span["stop"]
+            chosen.append(span)
     return chosen

@@ -82,11 +82,11 @@ def test_a_driver_takes_over_what_a_killed_one_had_under_way(tmp_path: Path) -> 
 def test_a_driver_takes_over_with_the_parts_that_a_killed_one_had_finished(
     tmp_path: Path,
 ) -> None:
-    victim = Driver(tmp_path, 2, parts=400, seconds=60)
+    victim = Driver(tmp_path, 2, spans=400, seconds=60)
     end = time.monotonic() + 60
-    while not Store(tmp_path).parts([spec(0).run_id]) and time.monotonic() < end:
+    while not Store(tmp_path).spans([spec(0).run_id]) and time.monotonic() < end:
         time.sleep(0.2)
-    heir = Driver(tmp_path, 2, parts=2, seconds=0.1)
+    heir = Driver(tmp_path, 2, spans=2, seconds=0.1)
     time.sleep(3)
     victim.kill()
     heir.wait()

@@ -18,9 +18,9 @@ from orchestrator.store import group_commit
 from orchestrator.store.heartbeats import read_drivers, request_cancel
 from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Sweep
-from tests.support.crashing_evaluator import part
+from tests.support.crashing_evaluator import span
 from tests.support.sweeps import Listening, ok_run_ids, row, run_ids, spec, sweep_of
-from workers.contract.events import Progress
+from workers.contract.events import Assignment, Progress
 
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 
@@ -192,25 +192,25 @@ def test_parts_are_stored_after_a_while_and_not_at_all_if_the_result_is_there(
     tmp_path: Path,
 ) -> None:
     it = Committing(tmp_path)
-    it.commits.add_part(part("fast", 0))
-    it.commits.add_part(part("slow", 0))
+    it.commits.add_span(span("fast", 0))
+    it.commits.add_span(span("slow", 0))
     assert not it.commits.commit_if_due()
-    it.commits.drop_parts("fast")
-    it.now += group_commit.PARTS_INTERVAL
+    it.commits.drop_spans("fast")
+    it.now += group_commit.SPANS_INTERVAL
     assert it.commits.commit_if_due()
-    assert set(Store(tmp_path).parts(["fast", "slow"])) == {"slow"}
+    assert set(Store(tmp_path).spans(["fast", "slow"])) == {"slow"}
 
 
 def test_finished_parts_are_handed_to_the_next_attempt(tmp_path: Path) -> None:
-    launch(sweep_of(1), tmp_path, script={"0": ["error"]}, parts=6, seconds=0.06)
+    launch(sweep_of(1), tmp_path, script={"0": ["error"]}, spans=6, seconds=0.06)
     (ok,) = Store(tmp_path).results(["n_documents", "attempt"]).to_pylist()
     assert ok == {"n_documents": 3, "attempt": 2}
 
 
 def test_finished_parts_in_the_store_are_handed_to_the_next_launch(tmp_path: Path) -> None:
     run_id = spec(0).run_id
-    Store(tmp_path).append_documents([part(run_id, number) for number in range(4)])
-    launch(sweep_of(1), tmp_path, parts=6, seconds=0.06)
+    Store(tmp_path).append_documents([span(run_id, number) for number in range(4)])
+    launch(sweep_of(1), tmp_path, spans=6, seconds=0.06)
     (ok,) = Store(tmp_path).results(["n_documents"]).to_pylist()
     assert ok == {"n_documents": 4}
 
@@ -311,3 +311,25 @@ def test_a_perplexity_that_overflows_does_not_disturb_the_heartbeat() -> None:
     (described,) = describe_snapshot(snapshot)["running"]
     assert described["perplexity"] is None
     json.dumps(describe_snapshot(snapshot), allow_nan=False)
+
+
+class Forgetful(InlineExecutor):
+    """Loses the first evaluation that it is handed, and does not say so."""
+
+    lost: str | None = None
+
+    def submit(self, slot: str, assignments: Sequence[Assignment]) -> None:
+        if self.lost is None:
+            self.lost = assignments[0].spec.run_id
+        else:
+            super().submit(slot, assignments)
+
+
+def test_work_that_no_evaluator_has_is_taken_back_and_said(tmp_path: Path) -> None:
+    listener, executor = Listening(), Forgetful(evaluator=CRASHING)
+    options = LaunchOptions(still_seconds=0.3)
+    summary = run_sweep(sweep_of(3), Store(tmp_path), executor, options, listener)
+    assert executor.lost is not None
+    assert ok_run_ids(Store(tmp_path)) == run_ids(sweep_of(3))
+    assert (summary.ok, summary.attempts) == (3, 3)
+    assert any("no evaluator has them" in note for note in listener.notes)

@@ -99,7 +99,7 @@ def test_an_evaluation_continues_after_its_worker_with_the_parts_it_had_finished
     tmp_path: Path,
 ) -> None:
     with cluster_of({"num_gpus": 1, "num_cpus": 1}) as (_, cluster, _workers):
-        options = {"script": {"0": ["die"]}, "parts": 6, "seconds": 9.0}
+        options = {"script": {"0": ["die"]}, "spans": 6, "seconds": 9.0}
         executor = RayExecutor(cluster, Resources(gpus=1), evaluator=CRASHING, options=options)
         launch(executor, 1, tmp_path)
     (row,) = Store(tmp_path).results(["n_documents", "attempt"]).to_pylist()

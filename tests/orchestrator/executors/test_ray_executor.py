@@ -232,7 +232,7 @@ def test_a_cluster_of_another_version_is_said_in_one_line_with_the_remedy(gpus: 
     other = {**json.loads(true), "ray_version": "2.1.0", "python_version": "3.7.1"}
     _internal_kv_put(key, json.dumps(other).encode(), overwrite=True, namespace=space)
     code = (
-        "import sys; from orchestrator.cluster import connect\n"
+        "import sys; from orchestrator.cluster.connection import connect\n"
         "try:\n    connect(address=sys.argv[1]).__enter__()\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

@@ -13,7 +13,7 @@ from orchestrator.store.group_commit import GroupCommit
 from orchestrator.store.heartbeats import FOLDER
 from orchestrator.store.part_files import part_names
 from orchestrator.store.store import Store
-from tests.support.crashing_evaluator import part
+from tests.support.crashing_evaluator import span
 from tests.support.sweeps import row, spec
 
 
@@ -155,12 +155,12 @@ def test_a_large_store_is_merged_into_files_of_a_stated_size(tmp_path: Path) -> 
 
 def test_parts_of_finished_evaluations_are_dropped(tmp_path: Path) -> None:
     done, open_ = spec(1).run_id, spec(2).run_id
-    Store(tmp_path).append_documents([part(done, 0), part(open_, 0)])
-    Store(tmp_path).append_documents([part(open_, 1)])
+    Store(tmp_path).append_documents([span(done, 0), span(open_, 0)])
+    Store(tmp_path).append_documents([span(open_, 1)])
     Store(tmp_path).append_trials([row(1)])
     compact(Store(tmp_path))
     assert {
-        run_id: len(found) for run_id, found in Store(tmp_path).parts([done, open_]).items()
+        run_id: len(found) for run_id, found in Store(tmp_path).spans([done, open_]).items()
     } == {open_: 2}
 
 
@@ -168,12 +168,12 @@ def test_a_sweep_leaves_no_parts_behind_that_nobody_needs(tmp_path: Path) -> Non
     now = [0.0]
     commits = GroupCommit(Store(tmp_path), clock=lambda: now[0])
     run_id = spec(1).run_id
-    commits.add_part(part(run_id, 0))
+    commits.add_span(span(run_id, 0))
     now[0] += 60
     commits.commit_if_due()
     assert len(list((tmp_path / "documents").iterdir())) == 1
     commits.add_trial(row(1))
-    commits.drop_parts(run_id)
+    commits.drop_spans(run_id)
     commits.close()
     assert list((tmp_path / "documents").iterdir()) == []
     assert seeds(tmp_path) == [1]

@@ -62,9 +62,9 @@ def test_parts_of_unfinished_evaluations_are_copied_on_demand(
     source.append_documents([{"row_id": "p", "run_id": spec(7).run_id, "document": 0, "start": 0}])
     here = Store(tmp_path / "here")
     fetch(source.uri, here)
-    assert here.parts([spec(7).run_id]) == {}
+    assert here.spans([spec(7).run_id]) == {}
     fetch(source.uri, here, unfinished=True)
-    assert list(here.parts([spec(7).run_id])) == [spec(7).run_id]
+    assert list(here.spans([spec(7).run_id])) == [spec(7).run_id]
 
 
 def test_a_part_that_vanishes_meanwhile_was_compacted(

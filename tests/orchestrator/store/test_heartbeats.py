@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.driver.queue import Backlog
+from orchestrator.driver.queue import Queue
 from orchestrator.errors import StoreError
 from orchestrator.store import heartbeats
 from orchestrator.store.heartbeats import (
-    Presence,
+    Heartbeat,
     boot_id,
     process_start,
     read_drivers,
@@ -36,17 +36,17 @@ class Drivers:
         self.storage = open_storage(root)
         self.patch = monkeypatch
         self.clocks: dict[str, Clock] = {}
-        self.drivers: dict[str, Presence] = {}
+        self.drivers: dict[str, Heartbeat] = {}
 
-    def add(self, name: str, *, clock: float = 0.0, sweep: str = "s") -> Presence:
+    def add(self, name: str, *, clock: float = 0.0, sweep: str = "s") -> Heartbeat:
         self.clocks[name] = Clock(clock)
-        self.drivers[name] = Presence(self.storage, name, sweep, clock=self.clocks[name])
+        self.drivers[name] = Heartbeat(self.storage, name, sweep, clock=self.clocks[name])
         return self.drivers[name]
 
-    def beat(self, name: str, in_flight: tuple[str, ...] = ()) -> Presence:
+    def beat(self, name: str, in_flight: tuple[str, ...] = ()) -> Heartbeat:
         # Each driver is on a machine of its own: nobody can look at the others' processes.
         self.patch.setattr(heartbeats, "boot_id", lambda: f"boot of {name}")
-        self.drivers[name].beat(lambda: {"sweep": "s", "in_flight": list(in_flight)})
+        self.drivers[name].write(lambda: {"sweep": "s", "in_flight": list(in_flight)})
         return self.drivers[name]
 
     def pass_time(self, seconds: float) -> None:
@@ -131,12 +131,12 @@ def test_a_vanished_process_of_this_machine_is_dead_at_once(tmp_path: Path) -> N
     state = {"counter": 1, "boot_id": boot_id(), "pid": child.pid}
     state["process_start"] = process_start(child.pid)
     storage.replace("drivers", "b.json", json.dumps(state).encode())
-    driver = Presence(storage, "a", "s")
-    driver.beat(dict)
+    driver = Heartbeat(storage, "a", "s")
+    driver.write(dict)
     assert set(driver.peers) == {"b"}
     child.kill()
     child.wait()
-    driver.beat(dict)
+    driver.write(dict)
     assert driver.peers == {}
 
 
@@ -174,23 +174,23 @@ def test_a_heartbeat_may_fail_now_and_then_but_not_the_first_and_not_forever(
     driver.end()
 
 
-def backlogs(count: int, drivers: int) -> list[Backlog]:
+def backlogs(count: int, drivers: int) -> list[Queue]:
     evaluations = sweep_of(count).evaluations
-    made = [Backlog(evaluations, range(count)) for _ in range(drivers)]
-    for number, backlog in enumerate(made):
-        backlog.split((number, drivers))
+    made = [Queue(evaluations, range(count)) for _ in range(drivers)]
+    for number, queue in enumerate(made):
+        queue.split((number, drivers))
     return made
 
 
-def drain(backlog: Backlog) -> list[str]:
+def drain(queue: Queue) -> list[str]:
     found: list[str] = []
-    while taken := backlog.take(None, 7):
+    while taken := queue.take(None, 7):
         found += taken
     return found
 
 
 def test_shares_cover_a_sweep_without_overlap() -> None:
-    shares = [drain(backlog) for backlog in backlogs(300, 3)]
+    shares = [drain(queue) for queue in backlogs(300, 3)]
     everything = [run_id for share in shares for run_id in share]
     assert len(everything) == len(set(everything)) == 300
     assert min(map(len, shares)) > 60
@@ -200,7 +200,7 @@ def test_a_driver_without_work_takes_the_far_end_of_the_others() -> None:
     first, second = backlogs(100, 2)
     order = drain(backlogs(100, 2)[1])
     drain(first)
-    stolen = first.take_from_others(3, in_flight={order[-2]})
+    stolen = first.steal(3, in_flight={order[-2]})
     assert stolen == [order[-1], order[-3], order[-4]]
     assert second.mark_done(stolen) == sorted(stolen)
     assert set(drain(second)) == set(order) - set(stolen)
@@ -210,8 +210,8 @@ def test_what_is_left_alone_stays_available() -> None:
     first, _ = backlogs(20, 2)
     order = drain(backlogs(20, 2)[1])
     drain(first)
-    assert first.take_from_others(99, in_flight=set(order)) == []
-    assert set(first.take_from_others(99, in_flight=set())) == set(order)
+    assert first.steal(99, in_flight=set(order)) == []
+    assert set(first.steal(99, in_flight=set())) == set(order)
     assert len(first) == 0
 
 
@@ -223,8 +223,8 @@ def test_when_the_others_are_gone_everything_is_ones_own_again() -> None:
 
 
 def test_done_elsewhere_is_counted_once_and_never_handed_out() -> None:
-    (backlog,) = backlogs(10, 1)
-    done = sorted(backlog.places)[:4]
-    assert backlog.mark_done([*done, "unknown"]) == done
-    assert backlog.mark_done(done) == []
-    assert set(drain(backlog)) == set(backlog.places) - set(done)
+    (queue,) = backlogs(10, 1)
+    done = sorted(queue.places)[:4]
+    assert queue.mark_done([*done, "unknown"]) == done
+    assert queue.mark_done(done) == []
+    assert set(drain(queue)) == set(queue.places) - set(done)

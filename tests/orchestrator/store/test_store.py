@@ -8,7 +8,7 @@ import pytest
 from orchestrator.errors import StoreError, StoreVersionError, UsageError
 from orchestrator.store import part_files
 from orchestrator.store.store import SCALARS, Store
-from tests.support.crashing_evaluator import part
+from tests.support.crashing_evaluator import span
 from tests.support.sweeps import row, spec
 from workers.contract.rows import BLOCK_COLUMNS, TRIALS
 
@@ -42,7 +42,7 @@ def test_block_lists_are_left_out_unless_asked_for(tmp_path: Path) -> None:
 def test_opening_and_reading_a_store_creates_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path / "new")
     assert store.trials().num_rows == 0
-    assert store.parts(["a"]) == {}
+    assert store.spans(["a"]) == {}
     assert not (tmp_path / "new").exists()
 
 
@@ -208,8 +208,8 @@ def test_a_removed_folder_is_loud_and_not_made_again(tmp_path: Path, victim: str
 
 def test_parts_come_back_in_the_order_of_the_text(tmp_path: Path) -> None:
     store, run_id = Store(tmp_path), spec(1).run_id
-    store.append_documents([part(run_id, 2), part("other", 0)])
-    store.append_documents([part(run_id, 0), part(run_id, 1)])
-    found = Store(tmp_path).parts([run_id])
+    store.append_documents([span(run_id, 2), span("other", 0)])
+    store.append_documents([span(run_id, 0), span(run_id, 1)])
+    found = Store(tmp_path).spans([run_id])
     assert [item["document"] for item in found[run_id]] == [0, 1, 2]
     assert set(found) == {run_id}

@@ -3,14 +3,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.sweeps import spec
-from workers.contract.events import Assignment, Finished, Progress
+from workers.contract.events import Assignment, Evaluation, Finished, Progress
 from workers.host import evaluator_host
 from workers.host.evaluator_host import EvaluatorHost
 from workers.host.output_capture import OutputCapture
 
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 ROOT = Path(__file__).resolve().parents[3]
+
+
+class Silent:
+    """Returns nothing."""
+
+    def columns(self) -> dict[str, object]:
+        return {}
+
+    def run(self, assignment: Assignment) -> Evaluation:
+        yield from ()
+        return {}
 
 
 def assignments(*seeds: int) -> list[Assignment]:
@@ -23,7 +36,7 @@ def finished(batch: evaluator_host.Batch) -> list[int]:
 
 def test_one_call_runs_everything_it_has_time_for() -> None:
     batch = EvaluatorHost(CRASHING, {}).work(assignments(1, 2, 3), max_seconds=30)
-    assert (finished(batch), batch.not_started) == ([1, 2, 3], ())
+    assert (finished(batch), batch.under_way) == ([1, 2, 3], None)
 
 
 def test_a_call_returns_in_time_and_gives_back_what_it_did_not_start() -> None:
@@ -31,20 +44,30 @@ def test_a_call_returns_in_time_and_gives_back_what_it_did_not_start() -> None:
     batch = host.work(assignments(1, 2, 3), max_seconds=0.1)
     assert finished(batch) == []
     assert any(isinstance(event, Progress) for _, event in batch.events)
-    assert batch.not_started == (spec(2).run_id, spec(3).run_id)
+    assert batch.under_way == spec(1).run_id
     assert finished(host.work([], max_seconds=30)) == [1]
 
 
-def test_after_an_error_that_spoils_the_evaluator_nothing_more_is_started() -> None:
-    class Spoiled:
-        def run(self, assignment: Assignment) -> object:
-            row = {"run_id": assignment.spec.run_id, "attempt": 1, "status": "failed", "seed": 1}
-            yield Finished(row=row, evaluator_usable=False)
-
-    host = EvaluatorHost(CRASHING, {})
-    host._evaluator = Spoiled()  # type: ignore[assignment]
+@pytest.mark.parametrize(
+    ("act", "kind", "usable"),
+    [
+        ("oom", "cuda_oom", False),
+        ("cuda", "device", False),
+        ("error", "error", True),
+        ("model_load", "model_load", True),
+        ("unsupported", "invalid", True),
+        ("numerical", "numerical", True),
+    ],
+)
+def test_the_host_decides_with_the_exception_in_hand_and_stops_after_a_spoiled_evaluator(
+    act: str, kind: str, usable: bool
+) -> None:
+    host = EvaluatorHost(CRASHING, {"script": {"1": [act]}})
     batch = host.work(assignments(1, 2), max_seconds=30)
-    assert (finished(batch), batch.not_started) == ([1], (spec(2).run_id,))
+    (first, *_) = [event for _, event in batch.events if isinstance(event, Finished)]
+    assert (first.row["error_kind"], first.evaluator_usable) == (kind, usable)
+    assert finished(batch) == ([1, 2] if usable else [1])
+    assert batch.under_way is None
 
 
 def test_an_evaluator_that_raises_still_gives_a_complete_failed_row() -> None:
@@ -56,15 +79,10 @@ def test_an_evaluator_that_raises_still_gives_a_complete_failed_row() -> None:
 
 
 def test_an_evaluator_that_ends_without_a_result_has_failed() -> None:
-    class Silent:
-        def run(self, assignment: Assignment) -> object:
-            return iter(())
-
-    host = EvaluatorHost(CRASHING, {})
-    host._evaluator = Silent()  # type: ignore[assignment]
-    (event,) = host.events(assignments(1)[0])
+    (event,) = EvaluatorHost(f"{__name__}:Silent", {}).events(assignments(1)[0])
     assert isinstance(event, Finished)
-    assert "ended without a result" in event.row["error_message"]
+    assert event.row["error_kind"] == "error"
+    assert "ended without a result" in str(event.row["error_message"])
 
 
 def test_a_quiet_fast_evaluation_leaves_no_log(tmp_path: Path) -> None:
@@ -75,7 +93,8 @@ def test_a_quiet_fast_evaluation_leaves_no_log(tmp_path: Path) -> None:
 
 def test_output_of_native_code_is_kept_and_the_streams_come_back(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from workers.output import OutputCapture\n"
+        "import os, sys; from pathlib import Path\n"
+        "from workers.host.output_capture import OutputCapture\n"
         "with OutputCapture(Path(sys.argv[1])) as capture:\n"
         "    os.write(1, b'native\\n'); print('python'); print('error', file=sys.stderr)\n"
         "print('after', capture.kept == sys.argv[1])\n"
