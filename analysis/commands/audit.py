@@ -1,17 +1,24 @@
 """`analysis audit`: what is wrong, doubtful or worth knowing about the rows of a store."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from analysis.commands.options import format_option, open_store, read_frame, row_options
+from analysis.commands.options import format_option, open_store, read_frame, row_options, warn
+
+if TYPE_CHECKING:
+    from orchestrator.store.store import Store
 
 
 @click.command()
 @row_options
 @format_option(("text", "json"), "findings are")
-@click.option("--strict", is_flag=True, help="Exit with 1 if there is an error or a warning.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with 1 if there is an error or a warning, or nothing to check.",
+)
 def audit(form: str, strict: bool, **options: Any) -> None:
     """Check every row against the rules of an honest measurement.
 
@@ -23,6 +30,8 @@ def audit(form: str, strict: bool, **options: Any) -> None:
 
     store = open_store(options["uri"])
     frame = on_device(read_frame(store, options), options["device"])
+    if frame.empty:
+        say_empty(store, strict=strict)
     found = examine(frame)
     if form == "json":
         click.echo(json.dumps([finding.as_dict() for finding in found], indent=2))
@@ -32,3 +41,15 @@ def audit(form: str, strict: bool, **options: Any) -> None:
         click.echo(f"{len(frame)} results, {len(found)} findings")
     if strict and any(finding.severity != "note" for finding in found):
         raise SystemExit(1)
+
+
+def say_empty(store: "Store", *, strict: bool) -> None:
+    """Say why there is no result. Raises `AnalysisError` if none to check is a failure."""
+    from analysis.errors import AnalysisError
+
+    attempts = store.trials(["status"]).num_rows
+    what = f"all {attempts} attempts failed" if attempts else "no attempt is stored there"
+    message = f"{store.uri} holds no results ({what}): nothing was checked"
+    if strict:
+        raise AnalysisError(f"--strict: {message}; sweep status --store {store.uri} says more")
+    warn(message)

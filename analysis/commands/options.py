@@ -56,6 +56,16 @@ def row_options(command: _Command) -> _Command:
     return command
 
 
+def strict_option(command: _Command) -> _Command:
+    """`--strict`: no output from numbers that the audit calls unusable."""
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="Refuse (exit code 1) if a number of these rows cannot be used as it stands; "
+        "otherwise it is marked and left out of comparisons.",
+    )(command)
+
+
 def format_option(choices: Sequence[str], what: str) -> Callable[[_Command], _Command]:
     """`--format`: how something is printed; plain text unless asked otherwise."""
     return click.option(
@@ -78,7 +88,7 @@ def open_store(uri: str) -> "Store":
 def read_frame(
     store: "Store", options: dict[str, Any], *, everything: bool = False
 ) -> "pd.DataFrame":
-    """Read the rows that `row_options` chose; name damaged files on stderr."""
+    """Read the rows that `row_options` chose; name damaged files and bad numbers on stderr."""
     from analysis.rows import frames
     from analysis.rows.frames import matching
 
@@ -88,7 +98,29 @@ def read_frame(
     frame = frames.load(store, baseline_stride=options["stride"], columns=columns)
     for path, reason in store.damaged:
         click.echo(f"warning: {store.uri}/{path} was skipped: {reason}", err=True)
-    return matching(frame, options["conditions"])
+    kept = matching(frame, options["conditions"])
+    if "strict" in options:
+        tell_unusable(kept, strict=options["strict"])
+    return kept
+
+
+def tell_unusable(frame: "pd.DataFrame", *, strict: bool) -> None:
+    """Say once which numbers cannot be used. Raises `AnalysisError` where that is refused."""
+    from analysis.errors import AnalysisError
+    from analysis.rows.rules import EVERYTHING
+
+    reasons = frame[[f"{spoilt}_unusable" for spoilt in EVERYTHING]]
+    affected = reasons[reasons.notna().any(axis=1)]
+    if affected.empty:
+        return
+    names = sorted({rule for text in affected.stack() for rule in str(text).split(", ")})
+    message = (
+        f"{len(affected)} of {len(frame)} results have numbers that cannot be used "
+        f"({', '.join(names)}); `analysis audit` names them"
+    )
+    if strict:
+        raise AnalysisError(f"--strict: {message}")
+    warn(f"{message}; they are marked, and left out of every comparison")
 
 
 def read_selection(store: "Store", options: dict[str, Any]) -> "Selection":

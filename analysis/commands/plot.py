@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analysis.commands.options import open_store, read_selection, row_options, warn
+from analysis.commands.options import (
+    open_store,
+    read_selection,
+    row_options,
+    strict_option,
+    warn,
+)
 from analysis.names import FIGURES, IMAGE_FORMATS, LANGUAGES
 
 if TYPE_CHECKING:
@@ -15,6 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @row_options
+@strict_option
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

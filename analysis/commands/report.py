@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
-from analysis.commands.options import open_store, read_frame, row_options
+from analysis.commands.options import open_store, read_frame, row_options, strict_option
 
 
 @click.command()
 @row_options
+@strict_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -4,12 +4,20 @@ from typing import Any
 
 import click
 
-from analysis.commands.options import format_option, open_store, read_selection, row_options, warn
+from analysis.commands.options import (
+    format_option,
+    open_store,
+    read_selection,
+    row_options,
+    strict_option,
+    warn,
+)
 from analysis.names import TABLE_FORMATS
 
 
 @click.command()
 @row_options
+@strict_option
 @format_option(TABLE_FORMATS, "table is")
 def table(form: str, **options: Any) -> None:
     """Print perplexity, runtime, speedup and compression for each text and method."""

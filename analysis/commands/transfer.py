@@ -11,6 +11,7 @@ from analysis.commands.options import (
     read_selection,
     row_options,
     store_option,
+    strict_option,
     warn,
 )
 from analysis.names import EXPORT_FORMATS
@@ -40,6 +41,7 @@ def import_(folder: Path, uri: str) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @row_options
+@strict_option
 @click.option(
     "--format",
     "forms",

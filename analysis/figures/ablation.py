@@ -36,8 +36,12 @@ class Ablation:
 
     @property
     def best(self) -> "pd.Series[Any] | None":
-        """The row of the lowest perplexity, hollow ones only if there is no other."""
-        measured = self.rows[self.rows["perplexity"].notna()]
+        """The row of the lowest perplexity, hollow ones only if there is no other.
+
+        A perplexity that the audit calls unusable is never the lowest.
+        """
+        known = self.rows["perplexity"].notna() & self.rows["quality_unusable"].isna()
+        measured = self.rows[known]
         candidates = measured[~measured["hollow"]]
         candidates = measured if candidates.empty else candidates
         if candidates.empty:

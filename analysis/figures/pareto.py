@@ -43,8 +43,12 @@ def select(selection: Selection) -> Pareto:
 
 
 def frontier(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that no other row beats in both perplexity and latency, fastest first."""
-    order = rows.sort_values(["latency_ms_mean", "perplexity"])
+    """Return the rows that no other row beats in both perplexity and latency, fastest first.
+
+    Numbers that the audit calls unusable beat nothing and are on no line.
+    """
+    usable = rows["quality_unusable"].isna() & rows["speed_unusable"].isna()
+    order = rows[usable].sort_values(["latency_ms_mean", "perplexity"])
     best = order["perplexity"].cummin()
     return order[order["perplexity"].eq(best) & ~best.duplicated()]
 

@@ -31,6 +31,7 @@ SPEED_COLUMNS = (
     "speedup",
     "speedup_low",
     "speedup_high",
+    "speed_unusable",
 )
 QUICKSTART = "sweep launch --grid quickstart --store"
 

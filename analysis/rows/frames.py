@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.rows.pairing import pair
+from analysis.rows.rules import mark
 from orchestrator.errors import UsageError
 from orchestrator.store.store import Store
 from workers.contract.rows import BLOCK_COLUMNS, TRIALS
@@ -62,11 +63,12 @@ def load(
 def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
     """Turn rows of `workers.contract.rows.TRIALS` into a frame with labels, flags and pairs.
 
-    Added columns: `method_label`, `hollow` (never streamed, or beyond the trained positions)
-    and what `analysis.rows.pairing.pair` derives.
+    Added columns: `method_label`, `hollow` (never streamed, or beyond the trained positions),
+    `quality_unusable` and `speed_unusable` (why a number is no result; `analysis.rows.rules`)
+    and what `analysis.rows.pairing.pair` derives from the numbers that can be used.
     """
     frame = table.select([name for name in EVERYTHING if name in table.column_names]).to_pandas()
-    frame = pair(frame.reset_index(drop=True), stride=baseline_stride)
+    frame = pair(mark(frame.reset_index(drop=True)), stride=baseline_stride)
     return frame.assign(method_label=method_labels(frame), hollow=hollow(frame))
 
 

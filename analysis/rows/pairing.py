@@ -52,24 +52,29 @@ _NEEDED = (
     "latency_full_budget",
     "device_name",
     "finished_at",
+    "quality_unusable",
+    "speed_unusable",
 )
 Codes = npt.NDArray[np.int64]
 
 NOT_FULL = "the cache was not full at the timed positions"
 NO_PARTNER = "no recompute row of the same budget, device and timing settings"
+UNUSABLE = "the time cannot be used: {reason}"
 
 
 def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
     """Return the frame with what its pairs say; one row stays one row, in the same order.
 
-    `stride` is the `recompute_stride` of the baseline; anything but 1 must be labelled where it
-    is shown. Added columns: `quality_partner`, `baseline_perplexity`, `perplexity_increase`
-    (a fraction), `speed_partner`, `baseline_runtime_ms`, `speedup`, `speedup_low`,
-    `speedup_high` (from the extremes over the repeats) and `speed_note` (why there is none).
+    A number that `analysis.rows.rules.mark` calls unusable is in no pair. `stride` is the
+    `recompute_stride` of the baseline; anything but 1 must be labelled where it is shown.
+    Added columns: `quality_partner`, `baseline_perplexity`, `perplexity_increase` (a fraction),
+    `speed_partner`, `baseline_runtime_ms`, `speedup`, `speedup_low`, `speedup_high` (from the
+    extremes over the repeats) and `speed_note` (why there is none).
     """
     keyed = _with_groups(with_keys(frame))
-    quality = _partners(keyed, stride, "perplexity", "text")
-    nearby = _partners(keyed, stride, "perplexity", "text_and_place")
+    sound = keyed[keyed["quality_unusable"].isna()]
+    quality = _partners(sound, stride, "perplexity", "text")
+    nearby = _partners(sound, stride, "perplexity", "text_and_place")
     speed = _partners(keyed[_timed(keyed)], stride, "runtime_ms", "speed")
     # The baseline of the same machine where there is one: same numerics, same kernels.
     quality = nearby.reindex(frame.index).fillna(quality.reindex(frame.index))
@@ -141,7 +146,7 @@ def _timed(frame: pd.DataFrame) -> pd.Series:
     """Rows whose speed may be compared: a full cache, and a known device where we measured."""
     full = frame["latency_full_budget"].astype(object).ne(False)
     known = frame["device_name"].notna() | frame["source"].eq("imported")
-    return full & known
+    return full & known & frame["speed_unusable"].isna()
 
 
 def _partners(frame: pd.DataFrame, stride: int, value: str, keys: str) -> pd.Series:
@@ -192,4 +197,6 @@ def _speed_notes(frame: pd.DataFrame, partner: pd.Series) -> pd.Series:
     notes = pd.Series(None, index=frame.index, dtype=object)
     notes[alone] = NO_PARTNER
     notes[alone & not_full] = NOT_FULL
+    spoilt = alone & frame["speed_unusable"].notna()
+    notes[spoilt] = frame.loc[spoilt, "speed_unusable"].map(lambda why: UNUSABLE.format(reason=why))
     return notes

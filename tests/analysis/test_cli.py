@@ -242,3 +242,39 @@ def test_the_command_for_missing_rows_makes_exactly_them(tmp_path):
     spec = planned.spec
     assert (spec.method, spec.dataset, spec.model, spec.budget) == wanted
     assert command.endswith(f"sweep launch --grid missing.yaml --store {store.uri}")
+
+
+@pytest.fixture
+def doubtful(tmp_path) -> str:
+    """A store in which one time was measured on a shared device."""
+    store = Store(tmp_path / "doubtful")
+    rows = quickstart(["pydoc"])
+    store.append_trials([dict(rows[1], device_shared=True), *rows[2:]])
+    return store.uri
+
+
+@pytest.mark.parametrize("command", ["table", "plot", "report"])
+def test_what_the_audit_calls_unusable_is_said_once_and_refused_on_request(
+    doubtful, tmp_path, command
+):
+    place = () if command == "table" else ("--out", tmp_path / "out")
+    if command == "plot":
+        place = (*place, "--figure", "pareto")
+    done = run(command, "--store", doubtful, *place)
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("numbers that cannot be used (device-shared)") == 1
+    strict = run(command, "--store", doubtful, *place, "--strict")
+    assert strict.exit_code == 1
+    assert strict.stderr.startswith("Error: --strict: 1 of ")
+
+
+def test_a_strict_audit_of_nothing_is_an_error_that_says_what_is_there(tmp_path):
+    nowhere = run("audit", "--strict", "--store", tmp_path / "mistyped")
+    assert nowhere.exit_code == 1
+    assert "no attempt is stored there" in nowhere.stderr
+    failed = Store(tmp_path / "failed")
+    failed.append_trials([dict(one, status="failed") for one in quickstart(["pydoc"])[:2]])
+    strict = run("audit", "--strict", "--store", failed.uri)
+    assert strict.exit_code == 1
+    assert "all 2 attempts failed" in strict.stderr
+    assert run("audit", "--store", failed.uri).exit_code == 0

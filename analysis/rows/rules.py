@@ -1,0 +1,250 @@
+"""The rules of an honest measurement: which rows of a frame break which, and what that spoils.
+
+Each rule is a pure function from a frame to breaches. The rules are the mistakes that were made
+before: a configuration that never evicted, a first run that paid the device's cold start, rows
+of different machines compared, a baseline that was cheaper than it looked. A breach that spoils
+a number is marked on the row (`mark`), before anything is paired: a spoiled number has no
+partner and is nobody's partner, and no figure, table or headline takes it for a result.
+`analysis.outputs.audit` words the breaches for people.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from analysis.rows.pairing import NOT_FULL, PLACE_KEYS, TIMING_KEYS, with_keys
+
+PARITY_LIMIT = 1e-3
+"""Nats; the engine refuses to finish above it, an imported or edited row may still be."""
+COLD_FACTOR = 3.0
+"""A time this much longer than that of rows with at least as much work is suspect."""
+UNSTEADY_FACTOR = 1.5
+"""The slowest repeat may exceed the fastest by this factor."""
+_PEERS = ("source", "model_key", "dtype", "dataset_key", "max_tokens", *PLACE_KEYS, *TIMING_KEYS)
+SEVERITIES = ("error", "warning", "note")
+Spoilt = Literal["quality", "speed"]
+EVERYTHING: tuple[Spoilt, ...] = ("quality", "speed")
+"""The perplexity and what follows from it; the runtime, the latencies and what follows."""
+MEASURE: Mapping[Spoilt, str] = {"quality": "perplexity", "speed": "runtime_ms"}
+"""A row without this number has nothing to spoil."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breach:
+    """A broken rule and the rows of the frame that break it."""
+
+    rule: str
+    severity: str
+    """`error`: the numbers cannot be used; `warning`: read with care; `note`: know it."""
+    message: str
+    rows: pd.DataFrame
+    spoils: tuple[Spoilt, ...] = ()
+    """Which numbers of these rows are not results."""
+
+
+Rule = Callable[[pd.DataFrame], Iterator[Breach]]
+
+
+def breaches(frame: pd.DataFrame) -> list[Breach]:
+    """Return everything that is wrong with a paired frame, errors first."""
+    found = [breach for rule in RULES for breach in rule(frame)]
+    return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
+
+
+def mark(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add `quality_unusable` and `speed_unusable`: the broken rules that spoil a number, or null.
+
+    Several rules are joined by a comma. The frame need not be paired yet.
+    """
+    reasons = {spoilt: pd.Series(None, index=frame.index, dtype=object) for spoilt in EVERYTHING}
+    for breach in (breach for rule in SPOILING for breach in rule(frame)):
+        for spoilt in breach.spoils:
+            column = reasons[spoilt]
+            rows = breach.rows.index[breach.rows[MEASURE[spoilt]].notna()]
+            known = column.loc[rows]
+            column.loc[rows] = (known + ", ").where(known.notna(), "") + breach.rule
+    return frame.assign(**{f"{spoilt}_unusable": column for spoilt, column in reasons.items()})
+
+
+def never_evicted(frame: pd.DataFrame) -> Iterator[Breach]:
+    """A streaming row in which no token was evicted is a dense run under another name."""
+    rows = frame[frame["method"].eq("streaming") & frame["evicted_tokens"].eq(0)]
+    yield from _about(rows, "never-evicted", "warning", "no token was evicted: it never streamed")
+
+
+def identical(frame: pd.DataFrame) -> Iterator[Breach]:
+    """Different caches cannot give the same perplexity to the last bit unless none was used."""
+    shorter = frame["budget"] + 1 < frame["n_tokens"]
+    rows = frame[frame["perplexity"].notna() & frame["method"].ne("dense") & shorter]
+    keys = ["source", "model", "dataset", "max_tokens", "n_tokens", "perplexity"]
+    caches = rows[[*keys, "method", "n_sink", "window_size"]].drop_duplicates()
+    counts = caches.groupby(keys, dropna=False)["method"].transform("size")
+    for _, part in caches[counts > 1].groupby(keys, dropna=False):
+        same = rows[keys].merge(part[keys].drop_duplicates(), on=keys, how="left", indicator=True)
+        message = (
+            f"{len(part)} different caches, all shorter than the text, give the same "
+            "perplexity to the last bit: nothing can have been evicted (never-evicted)"
+        )
+        # What is not what its label says has no speed under that label either.
+        yield Breach(
+            rule="identical-perplexity",
+            severity="error",
+            message=message,
+            rows=rows[same["_merge"].eq("both").to_numpy()],
+            spoils=EVERYTHING,
+        )
+
+
+def beyond_training(frame: pd.DataFrame) -> Iterator[Breach]:
+    """A cache longer than the trained positions measures the model's failure, not the method."""
+    beyond = frame["beyond_training_length"].astype(object).eq(True)
+    rows = frame[beyond & frame["method"].ne("dense")]
+    yield from _about(rows, "beyond-training", "warning", "budget beyond the trained positions")
+
+
+def unpaired(frame: pd.DataFrame) -> Iterator[Breach]:
+    """A streaming row without a comparable baseline has no speedup and no increase."""
+    ours = frame[frame["method"].eq("streaming")]
+    lost = ours[ours["perplexity"].notna() & ours["quality_partner"].isna()]
+    message = "no recompute row of the same budget and data: no perplexity increase"
+    yield from _about(lost, "unpaired-quality", "note", message)
+    slow = ours[ours["runtime_ms"].notna() & ours["speed_partner"].isna()]
+    slow = slow[slow["speed_note"].ne(NOT_FULL)]
+    message = "no recompute row of the same budget, device and timing settings: no speedup"
+    yield from _about(slow, "unpaired-speed", "note", message)
+
+
+def not_full(frame: pd.DataFrame) -> Iterator[Breach]:
+    """A latency at a cache that was not full is too fast."""
+    rows = frame[frame["latency_full_budget"].astype(object).eq(False)]
+    yield from _about(rows, "cache-not-full", "warning", "timed while the cache was not full")
+
+
+def device_shared(frame: pd.DataFrame) -> Iterator[Breach]:
+    """Another process on the device makes a time mean nothing."""
+    rows = frame[frame["device_shared"].astype(object).eq(True) & frame["runtime_ms"].notna()]
+    message = "another process used the device during the timing"
+    yield from _about(rows, "device-shared", "error", message, spoils=("speed",))
+
+
+def mixed_places(frame: pd.DataFrame) -> Iterator[Breach]:
+    """Speeds of one sweep from several machines or versions are never compared; say so."""
+    timed = frame[frame["runtime_ms"].notna()]
+    for (sweep, model), part in timed.groupby(["sweep", "model"], dropna=False):
+        places = part[list(PLACE_KEYS)].drop_duplicates()
+        if len(places) > 1:
+            names = ", ".join(sorted(map(str, places["device_name"].unique())))
+            message = (
+                f"sweep {sweep}, {model}: timed in {len(places)} settings of device, threads, "
+                f"torch and CUDA ({names}); speeds are compared within each only"
+            )
+            yield Breach(rule="mixed-devices", severity="note", message=message, rows=part)
+
+
+def parity(frame: pd.DataFrame) -> Iterator[Breach]:
+    """Every worker checks its parallel pass against the real rolling cache."""
+    rows = frame[frame["source"].eq("measured") & frame["perplexity"].notna()]
+    message = f"self-check differs by more than {PARITY_LIMIT} nats"
+    wrong = rows[rows["parity_max_abs_diff"] > PARITY_LIMIT]
+    yield from _about(wrong, "parity", "error", message, spoils=EVERYTHING)
+    unchecked = rows[rows["parity_max_abs_diff"].isna()]
+    yield from _about(unchecked, "no-parity", "warning", "no self-check was recorded")
+
+
+def provenance(frame: pd.DataFrame) -> Iterator[Breach]:
+    """What is imported, strided, or from code that no commit holds must be known as such."""
+    imported = frame[frame["source"].eq("imported")]
+    message = "imported: nothing about the measurement was checked here"
+    yield from _about(imported, "imported", "note", message)
+    strided = frame[frame["recompute_stride"] > 1]
+    message = "recompute with a stride: shorter contexts than the paper's baseline"
+    yield from _about(strided, "strided-baseline", "note", message)
+    dirty = frame[frame["git_dirty"].astype(object).eq(True)]
+    yield from _about(dirty, "git-dirty", "note", "the code had uncommitted changes")
+
+
+def cold_starts(frame: pd.DataFrame) -> Iterator[Breach]:
+    """The first run in a process pays for the device's start unless it is warmed up.
+
+    A row is suspect if its runtime or prefill is at least three times the median of the rows
+    that had at least as much to do: same model, text, method and machine, an equal or larger
+    cache; rows that never evicted are no measure of the others. Rows whose caches are shorter
+    than the text and that agree to the last bit did the same work, whatever they say.
+    """
+    keyed = with_keys(frame)
+    keyed = keyed.assign(work=keyed["budget"].fillna(keyed["n_tokens"]))
+    for column in ("runtime_ms", "prefill_ms"):
+        timed = keyed[keyed[column].notna()]
+        streamed = timed[timed["evicted_tokens"].ne(0) | timed["method"].eq("dense")]
+        shorter = timed[timed["budget"] + 1 < timed["n_tokens"]]
+        suspects = {
+            **_slow(streamed, [*_PEERS, "method"], column, by_work=True),
+            **_slow(shorter[shorter["perplexity"].notna()], [*_PEERS, "perplexity"], column),
+        }
+        if suspects:
+            yield _cold(frame.loc[list(suspects)], column, max(suspects.values()))
+
+
+def unsteady(frame: pd.DataFrame) -> Iterator[Breach]:
+    """Repeats that disagree say that something else ran, or that the machine throttled."""
+    rows = frame[frame["runtime_ms_max"] > UNSTEADY_FACTOR * frame["runtime_ms_min"]]
+    message = f"slowest repeat more than {UNSTEADY_FACTOR} times the fastest"
+    yield from _about(rows, "unsteady-timing", "warning", message)
+
+
+RULES: tuple[Rule, ...] = (
+    never_evicted,
+    identical,
+    beyond_training,
+    unpaired,
+    not_full,
+    device_shared,
+    mixed_places,
+    cold_starts,
+    unsteady,
+    parity,
+    provenance,
+)
+SPOILING: tuple[Rule, ...] = (identical, device_shared, cold_starts, parity)
+"""The rules whose breaches spoil a number; they need no pairs."""
+
+
+def _about(
+    rows: pd.DataFrame, rule: str, severity: str, message: str, spoils: tuple[Spoilt, ...] = ()
+) -> Iterator[Breach]:
+    if not rows.empty:
+        yield Breach(rule=rule, severity=severity, message=message, rows=rows, spoils=spoils)
+
+
+def _slow(
+    timed: pd.DataFrame, keys: list[str], column: str, *, by_work: bool = False
+) -> dict[int, float]:
+    """Return index and factor of the rows that took far longer than their peers."""
+    least = timed.groupby(keys, dropna=False, sort=False)[column].transform("min")
+    doubtful = timed[timed[column] >= COLD_FACTOR * least]
+    # Only groups with a doubtful row are looked at one by one: a large store has few of them.
+    groups = timed.groupby(keys, dropna=False, sort=False).ngroup()
+    found: dict[int, float] = {}
+    members = timed[groups.isin(groups[doubtful.index].unique())]
+    for _, part in members.groupby(groups[members.index], sort=False):
+        for index, row in part.loc[part.index.intersection(doubtful.index)].iterrows():
+            peers = part.drop(index)
+            peers = peers[peers["work"] >= row["work"]] if by_work else peers
+            if len(peers) > by_work and row[column] >= COLD_FACTOR * peers[column].median():
+                found[int(str(index))] = float(row[column] / peers[column].median())
+    return found
+
+
+def _cold(rows: pd.DataFrame, column: str, worst: float) -> Breach:
+    first = int(rows["worker_sequence"].eq(0).sum())
+    started = f"; {first} of them the first of their worker" if first else ""
+    what = column.removesuffix("_ms")
+    message = (
+        f"cold start suspected: {what} up to {worst:.1f} times that of rows with at least as "
+        f"much work{started}"
+    )
+    # A slow prefill says nothing about the steps that were timed after it.
+    spoils: tuple[Spoilt, ...] = ("speed",) if column == "runtime_ms" else ()
+    return Breach(rule="cold-start", severity="error", message=message, rows=rows, spoils=spoils)
