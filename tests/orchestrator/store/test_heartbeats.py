@@ -170,7 +170,7 @@ def test_a_heartbeat_may_fail_now_and_then_but_not_the_first_and_not_forever(
         drivers.beat("a")
     fresh = drivers.add("b")
     with pytest.raises(StoreError, match="refused"):
-        fresh.beat(dict)
+        fresh.write(dict)
     driver.end()
 
 
@@ -184,7 +184,7 @@ def backlogs(count: int, drivers: int) -> list[Queue]:
 
 def drain(queue: Queue) -> list[str]:
     found: list[str] = []
-    while taken := queue.take(None, 7):
+    while taken := queue.pop(None, 7):
         found += taken
     return found
 
@@ -217,7 +217,7 @@ def test_what_is_left_alone_stays_available() -> None:
 
 def test_when_the_others_are_gone_everything_is_ones_own_again() -> None:
     first, _ = backlogs(40, 2)
-    own = first.take(None, 5)
+    own = first.pop(None, 5)
     first.split((0, 1))
     assert len(drain(first)) == 40 - len(own)
 
