@@ -8,10 +8,14 @@ class AnalysisError(SinkSweepError):
 
 
 class MissingRowsError(AnalysisError):
-    """A figure or table lacks rows; says which, and the command that makes them."""
+    """A figure or table lacks rows; says which, and the command that makes them.
 
-    def __init__(self, what: str, command: str) -> None:
-        super().__init__(f"{what}; make them with: {command}")
+    command: empty where none can help, because the rows are a report of others.
+    """
+
+    def __init__(self, what: str, command: str = "") -> None:
+        remedy = f"make them with: {command}" if command else "the imported files do not say it"
+        super().__init__(f"{what}; {remedy}")
         self.what = what
         self.command = command
 

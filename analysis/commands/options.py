@@ -107,15 +107,14 @@ def read_frame(
 def tell_unusable(frame: "pd.DataFrame", *, strict: bool) -> None:
     """Say once which numbers cannot be used. Raises `AnalysisError` where that is refused."""
     from analysis.errors import AnalysisError
-    from analysis.rows.rules import EVERYTHING
+    from analysis.rows.rules import broken_rules
 
-    reasons = frame[[f"{spoilt}_unusable" for spoilt in EVERYTHING]]
-    affected = reasons[reasons.notna().any(axis=1)]
-    if affected.empty:
+    names = broken_rules(frame)
+    if not names:
         return
-    names = sorted({rule for text in affected.stack() for rule in str(text).split(", ")})
+    affected = frame["quality_unusable"].notna() | frame["speed_unusable"].notna()
     message = (
-        f"{len(affected)} of {len(frame)} results have numbers that cannot be used "
+        f"{affected.sum()} of {len(frame)} results have numbers that cannot be used "
         f"({', '.join(names)}); `analysis audit` names them"
     )
     if strict:

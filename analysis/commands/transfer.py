@@ -8,7 +8,6 @@ import click
 from analysis.commands.options import (
     open_store,
     read_frame,
-    read_selection,
     row_options,
     store_option,
     strict_option,
@@ -56,15 +55,20 @@ def export(folder: Path, forms: tuple[str, ...], **options: Any) -> None:
     """Write the results for other tools, with speedups and increases of the pairs."""
     from analysis.outputs import export as exporting
     from analysis.outputs import original_format
-    from analysis.rows.comparable import on_device
+    from analysis.rows import comparable
 
     store = open_store(options["uri"])
     frame = read_frame(store, options, everything=True)
-    frame = on_device(frame, options["device"])
+    frame = comparable.on_device(frame, options["device"])
+    measured = frame[frame["source"].ne("imported")]
     for form in dict.fromkeys(forms):
         if form == "original":
-            paths = original_format.write_original(read_selection(store, options), folder)
+            files = original_format.reported(frame, apart=not measured.empty)
+            paths = original_format.write_files(files, folder)
+            if not (paths and measured.empty):
+                chosen = comparable.choose(measured, store=store.uri, stride=options["stride"])
+                paths += original_format.write_files(original_format.original(chosen), folder)
         else:
-            paths = [exporting.write(frame, folder, form)]
+            paths = [exporting.write(frame.drop(columns="reported"), folder, form)]
         for path in paths:
             click.echo(path)

@@ -16,7 +16,7 @@ def setting(selection: Selection, look: Look) -> list[str]:
         look.text(
             "setting",
             model=model_name(str(shared["model"])),
-            dtype=shared["dtype"] or look.text("unknown"),
+            dtype=number_format(selection, look),
             device=device_name(selection, look),
         )
     ]
@@ -25,6 +25,26 @@ def setting(selection: Selection, look: Look) -> list[str]:
     elif shared["device_name"] and not shared["cuda_version"] and shared["num_threads"]:
         parts.append(look.text("cpu_note", threads=int(shared["num_threads"])))
     return parts
+
+
+def number_format(selection: Selection, look: Look) -> str:
+    """Return the number format; of a report, whether it states one."""
+    dtype, stated = selection.setting["dtype"], selection.rows["dtype"].notna()
+    if dtype is None:
+        return look.text("not_stated" if selection.is_reported else "unknown")
+    return str(dtype) if stated.all() else look.text("dtype_partly", dtype=dtype)
+
+
+def baseline_name(selection: Selection, baseline: pd.DataFrame, look: Look) -> str:
+    """Return what the baseline of these rows is called: its stride and window where unusual."""
+    if not selection.is_reported:
+        stride = selection.baseline_stride
+        return look.text("recompute" if stride == 1 else "recompute_strided", stride=stride)
+    kinds = baseline[["window_size", "recompute_stride"]].dropna().drop_duplicates()
+    if len(kinds) != 1:
+        return look.text("recompute_reported_plain")
+    window, stride = (int(value) for value in kinds.iloc[0])
+    return look.text("recompute_reported", window=window, stride=stride)
 
 
 def device_name(selection: Selection, look: Look) -> str:
@@ -43,7 +63,7 @@ def left_out(selection: Selection, look: Look) -> list[str]:
 def runtime(selection: Selection, look: Look) -> list[str]:
     """Say what the runtime is a time of."""
     shared = selection.setting
-    if is_missing(shared["decode_tokens"]):
+    if is_missing(shared["decode_tokens"]) or is_missing(shared["repeats"]):
         return [look.text("runtime_imported")]
     repeats, tokens = int(shared["repeats"]), int(shared["decode_tokens"])
     return [look.text("runtime_note", repeats=repeats, tokens=tokens)]

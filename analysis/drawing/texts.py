@@ -147,7 +147,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "空心：{points} 超出训练长度 {trained}。",
     ),
     "cpu_note": ("CPU timing, threads: {threads}.", "CPU 计时，线程数：{threads}。"),
-    "imported_note": ("Imported results, not measured here.", "导入的结果，并非本系统测得。"),
+    "imported_note": ("As reported, not measured here.", "按原报告数据，并非本系统测得。"),
+    "dtype_partly": ("{dtype} where stated", "已注明处为 {dtype}"),
+    "not_stated": ("number format not stated", "未注明数值格式"),
+    "recompute_reported": (
+        "baseline as reported (window {window}, stride {stride})",
+        "报告的基线（窗口 {window}，步长 {stride}）",
+    ),
+    "recompute_reported_plain": ("baseline as reported", "报告的基线"),
     "other_device": (
         "Results of other devices left out: {count}.",
         "略去其他设备的结果：{count} 项。",
@@ -188,6 +195,14 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "模型 {model}   ·   {dtype}   ·   窗口 {window_size}   ·   sink {n_sink}   ·   {device}",
     ),
     "starred": ("* marks what is called hollow here.", "* 标出下文所说的空心点。"),
+    "unusable_note": (
+        "† cannot be used ({rules}) and is compared with nothing.",
+        "† 不可用（{rules}），不与任何结果比较。",
+    ),
+    "summary_note_reported": (
+        "Compared with the baseline of the same report; – : not reported.",
+        "与同一报告中的基线比较；– ：未报告。",
+    ),
     "summary_note": (
         "Brackets: 95 % block bootstrap; of an increase: paired. Compared with recompute of the same "
         "budget; – : not measured or no comparable baseline.",

@@ -4,7 +4,7 @@ Above, perplexity with its interval and, as bars on a second axis, the compressi
 the runtime, from 0, so that noise between repeats cannot look like an effect.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -67,32 +67,31 @@ def select_n_sink(selection: Selection) -> Ablation:
 def _select(selection: Selection, varied: str, fixed: tuple[str, ...]) -> Ablation:
     rows = selection.rows
     rows = rows[rows["method"].eq("streaming")]
-    counts = [
-        (len(part[varied].unique()), _weight(part), dataset, name, value)
+    groups = [
+        (name, key, part)
         for name in fixed
-        for (dataset, value), part in _groups(rows, name)
+        for key, part in rows.groupby(["dataset", name, _report(rows)], sort=True)
     ]
-    counts.sort(key=lambda item: (item[0], item[1]))
-    if not counts or counts[-1][0] < 2:
+    groups.sort(key=lambda one: (one[2][varied].nunique(), _weight(one[2])))
+    if not groups or groups[-1][2][varied].nunique() < 2:
         raise _nothing(selection, rows, varied)
-    _, _, dataset, name, value = counts[-1]
-    chosen = rows[rows["dataset"].eq(dataset) & rows[name].eq(value)]
-    others = {item[2] for item in counts if item[0] > 1} - {dataset}
+    name, key, chosen = groups[-1]
+    dataset, value, _ = cast("tuple[str, float, str]", key)
+    others = {str(part["dataset"].iloc[0]) for *_, part in groups if part[varied].nunique() > 1}
     return Ablation(
         selection=selection,
         varied=varied,
         fixed=name,
-        fixed_value=value,
+        fixed_value=int(value),
         dataset=dataset,
         rows=_one_each(chosen, varied),
-        other_datasets=tuple(sorted(others)),
+        other_datasets=tuple(sorted(others - {dataset})),
     )
 
 
-def _groups(rows: pd.DataFrame, fixed: str) -> Iterator[tuple[tuple[str, int], pd.DataFrame]]:
-    for key, part in rows.groupby(["dataset", fixed]):
-        dataset, value = cast("tuple[str, float]", key)
-        yield (dataset, int(value)), part
+def _report(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Keep reported ablations apart by file: two of them share a row under other conditions."""
+    return rows["sweep"].where(rows["source"].eq("imported"), "")
 
 
 def _weight(rows: pd.DataFrame) -> tuple[int, int]:

@@ -194,7 +194,8 @@ def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     selection, rows = data.selection, data.rows
     values = rows[data.varied].astype(int)
     names = values.map(lambda value: look.text(f"fixed_{data.varied}", value=value))
-    parts = [*captions.setting(selection, look), look.text("whiskers")]
+    parts = [*captions.setting(selection, look)]
+    parts += [] if selection.is_reported else [look.text("whiskers")]
     if any(_to_best(data, row_id, blocks) for row_id in rows["row_id"]):
         parts.append(look.text("best_note"))
     increases = rows["perplexity_increase"].dropna()

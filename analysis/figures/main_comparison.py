@@ -15,6 +15,8 @@ from analysis.drawing.sheet import legend, sheet
 from analysis.drawing.style import Look
 from analysis.rows import headline
 from analysis.rows.blocks import Blocks, difference
+from analysis.rows.comparable import Selection
+from analysis.rows.frames import is_missing
 from analysis.rows.headline import Headline
 
 SIZE = (10.0, 7.4)
@@ -38,7 +40,7 @@ def draw(data: Headline, blocks: Blocks, look: Look) -> Figure:
 
 def _perplexity(axes: Axes, data: Headline, blocks: Blocks, look: Look) -> None:
     names = [
-        captions.dataset_name(name) + _increase(row, blocks)
+        captions.dataset_name(name) + _increase(row, blocks, data.selection)
         for name, row in zip(data.datasets, data.streaming.to_dict("records"), strict=True)
     ]
     columns = ("perplexity", "perplexity_low", "perplexity_high")
@@ -77,9 +79,7 @@ def _compression(axes: Axes, data: Headline, look: Look) -> None:
 
 
 def _methods(data: Headline, columns: tuple[str, ...], look: Look) -> list[bars.Series]:
-    label = look.text("recompute")
-    if data.selection.baseline_stride != 1:
-        label = look.text("recompute_strided", stride=data.selection.baseline_stride)
+    label = captions.baseline_name(data.selection, data.baseline, look)
     ours = look.text("streaming")
     return [
         _series(data.baseline, columns, look, "baseline", label=label),
@@ -114,7 +114,10 @@ def _names(data: Headline) -> list[str]:
     return [captions.dataset_name(name) for name in data.datasets]
 
 
-def _increase(row: Mapping[Hashable, Any], blocks: Blocks) -> str:
+def _increase(row: Mapping[Hashable, Any], blocks: Blocks, selection: Selection) -> str:
+    if selection.is_reported:  # the report says a number and no interval
+        increase = row["perplexity_increase"]
+        return "" if is_missing(increase) else f"\n{numbers.percent(increase, signed=True)}"
     interval = difference(blocks, row["row_id"], row["quality_partner"])
     return "" if interval is None else "\n" + numbers.increase(interval).replace(" [", "\n[")
 
@@ -125,8 +128,7 @@ def _caption(data: Headline, look: Look) -> list[str]:
     selection = data.selection
     return [
         *captions.setting(selection, look),
-        look.text("whiskers"),
-        look.text("paired_note"),
+        *([] if selection.is_reported else [look.text("whiskers"), look.text("paired_note")]),
         *captions.runtime(selection, look),
         *captions.flags(drawn, points, look),
         *captions.left_out(selection, look),

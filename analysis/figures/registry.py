@@ -89,7 +89,12 @@ def draw(
 ) -> tuple[Figure, tuple[MissingRowsError, ...]]:
     """Return one figure and the rows that would complete it."""
     family = FAMILIES[name]
-    data: Drawable = family.select(selection)
+    try:
+        data: Drawable = family.select(selection)
+    except MissingRowsError as error:
+        if selection.is_reported:  # no launch adds to what others reported
+            raise MissingRowsError(error.what) from error
+        raise
     found = blocks.read(store, data.block_rows)
     with look.drawing():
         return family.draw(data, found, look), data.missing

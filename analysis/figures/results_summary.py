@@ -20,6 +20,7 @@ from analysis.rows.blocks import Blocks, difference
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.headline import Headline
+from analysis.rows.rules import broken_rules
 
 COLUMNS = (
     "dataset",
@@ -67,6 +68,9 @@ def select(selection: Selection) -> Summary:
     baseline &= rows["recompute_stride"].eq(selection.baseline_stride)
     windows = sinkless & rows["window_size"].isin([chosen.window_size, budget])
     wanted = baseline | (rows["method"].eq("streaming") & ours) | windows
+    if selection.is_reported:  # one row of each text and method, of the file that compares them
+        shown = pd.concat([chosen.streaming["row_id"], chosen.baseline["row_id"]])
+        wanted = rows["row_id"].isin(shown.dropna())
     kept = rows[wanted | rows["method"].eq("dense")]
     kind = kept["method"].mask(sinkless[kept.index], "window").map(ORDER)
     return Summary(chosen, kept.assign(order=kind).sort_values(["dataset", "order", "budget"]))
@@ -101,13 +105,18 @@ def _line(row: Mapping[str, Any], blocks: Blocks) -> dict[str, str]:
         "dataset": captions.dataset_name(str(row["dataset"])),
         "method": str(row["method_label"]) + ("*" if row["hollow"] else ""),
         "cache": _cache(row),
-        "perplexity": _with_range(row, "perplexity", numbers.perplexity),
-        "runtime": _written(row["runtime_ms"], numbers.milliseconds),
+        "perplexity": _with_range(row, "perplexity", numbers.perplexity) + _dagger(row, "quality"),
+        "runtime": _written(row["runtime_ms"], numbers.milliseconds) + _dagger(row, "speed"),
         "speedup": _written(row["speedup"], numbers.times),
         "compression": _written(row["compression_ratio"], numbers.share),
         "increase": written,
         "tokens": numbers.whole(row["n_tokens"]),
     }
+
+
+def _dagger(row: Mapping[str, Any], what: str) -> str:
+    """Mark a number that the audit calls unusable."""
+    return "" if is_missing(row[f"{what}_unusable"]) else " †"
 
 
 def _cache(row: Mapping[str, Any]) -> str:
@@ -136,7 +145,7 @@ def _box(data: Summary, look: Look) -> str:
     return look.text(
         "box",
         model=captions.model_name(str(setting["model"])),
-        dtype=setting["dtype"] or look.text("unknown"),
+        dtype=captions.number_format(data.headline.selection, look),
         window_size=f"{data.headline.window_size:,}",
         n_sink=data.headline.n_sink,
         device=captions.device_name(data.headline.selection, look),
@@ -167,8 +176,11 @@ def notes(data: Summary, look: Look) -> list[str]:
     selection, rows = data.headline.selection, data.rows
     points = rows["dataset"].map(captions.dataset_name) + " " + rows["method_label"].astype(str)
     starred = [look.text("starred")] if rows["hollow"].any() else []
+    broken = ", ".join(broken_rules(rows))
+    daggers = [look.text("unusable_note", rules=broken)] if broken else []
     return [
-        look.text("summary_note"),
+        look.text("summary_note_reported" if selection.is_reported else "summary_note"),
+        *daggers,
         *captions.runtime(selection, look),
         *starred,
         *captions.flags(rows, points, look),

@@ -1,11 +1,11 @@
 """The result files of the original experiment: read as imported rows, written from results.
 
-A file holds either a comparison (`baseline`, `streaming`, `metrics`) or an ablation
+A file holds a comparison (`baseline`, `streaming` or `kvpress`, `metrics`) or an ablation
 (`ablation_type`, `results`). What a file does not say stays null: no device name, no versions,
 no intervals, no evicted tokens (unless the cache is longer than the text). The original's
 baseline is a sliding window of `max_length` tokens that advances by `stride`; it becomes a
-recompute row with that window and stride, so it never pairs with a streaming row of another
-budget.
+recompute row with that window and stride, and pairs with what its own file compares with it.
+Every row keeps the file's content (`reported`), so that an export gives it back field for field.
 """
 
 import hashlib
@@ -15,17 +15,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+
 from analysis.drawing.captions import dataset_name
 from analysis.errors import AnalysisError, MissingRowsError
 from analysis.figures import ablation
 from analysis.outputs.export import _guarded, _row
 from analysis.rows import headline
 from analysis.rows.comparable import Selection
+from analysis.rows.pairing import reported_set
 from workers.contract import rows as record
 
 Row = dict[str, Any]
-_DTYPES = {"torch.float16": "float16", "torch.bfloat16": "bfloat16", "torch.float32": "float32"}
 _DATASETS = {"wikitext": "wikitext-103", "pg19": "pg19"}
+_METHODS = ("streaming", "kvpress")
+_ENVIRONMENT = {
+    "device_name": "gpu_name",
+    "torch_version": "torch",
+    "cuda_version": "cuda",
+    "transformers_version": "transformers",
+    "python_version": "python",
+    "git_commit": "git_commit",
+}
+"""Columns and what the newer files call them in `env`."""
 
 
 def read_folder(folder: Path) -> tuple[list[Row], list[str]]:
@@ -37,13 +50,14 @@ def read_folder(folder: Path) -> tuple[list[Row], list[str]]:
     skipped: list[str] = []
     for path in sorted(folder.rglob("*.json")):
         try:
-            rows += _complete(read_file(path), path.relative_to(folder))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            rows += _complete(read_file(path), path.relative_to(folder), folder.resolve().name)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             skipped.append(f"{path}: {_reason(error)}")
     if not rows:
         raise AnalysisError(
-            f"{folder}: no result file of the original experiment (JSON with `streaming` and "
-            f"`baseline`, or with `ablation_type`); skipped: {'; '.join(skipped) or 'nothing'}"
+            f"{folder}: no result file of the original experiment (JSON with `baseline`, "
+            "`streaming` or `kvpress`, or with `ablation_type`); "
+            f"skipped: {'; '.join(skipped) or 'nothing'}"
         )
     return rows, skipped
 
@@ -54,15 +68,19 @@ def read_file(path: Path) -> list[Row]:
     if not isinstance(content, dict) or not {"model", "total_tokens"} <= set(content):
         raise ValueError("not a result file: no model or total_tokens")
     if "ablation_type" in content:
-        return [_streaming(content, entry, entry) for entry in content["results"]]
-    return [
-        *_baseline(content),
-        _streaming(content, content["streaming_llm"], content["streaming"])
-        | {"compression_ratio": content["metrics"].get("compression_ratio")},
-    ]
+        rows = [
+            _streaming(content, entry, entry)
+            | {"reported": {"content": content | {"results": [entry]}, "entry": number}}
+            for number, entry in enumerate(content["results"])
+        ]
+    else:
+        rows = [one | {"reported": {"content": content}} for one in _comparison_rows(content)]
+    if not rows:
+        raise ValueError("not a result file: neither baseline nor streaming nor kvpress")
+    return rows
 
 
-def _baseline(content: Mapping[str, Any]) -> Iterator[Row]:
+def _comparison_rows(content: Mapping[str, Any]) -> Iterator[Row]:
     if content.get("baseline"):
         yield {
             **_shared(content, content["baseline"]),
@@ -71,6 +89,15 @@ def _baseline(content: Mapping[str, Any]) -> Iterator[Row]:
             "window_size": content.get("max_length"),
             "budget": content.get("max_length"),
             "recompute_stride": content.get("stride"),
+        }
+    metrics = content.get("metrics") or {}
+    for method in (name for name in _METHODS if content.get(name)):
+        ours = _streaming(content, content["streaming_llm"], content[method])
+        peak = content[method].get("peak_memory_mb", metrics.get("peak_memory_mb"))
+        yield ours | {
+            "method": method,
+            "compression_ratio": metrics.get("compression_ratio"),
+            "peak_memory_bytes": _bytes(peak),
         }
 
 
@@ -90,42 +117,60 @@ def _streaming(content: Mapping[str, Any], cache: Mapping[str, Any], values: Row
 
 def _shared(content: Mapping[str, Any], values: Mapping[str, Any]) -> Row:
     name = str(content["dataset"]).partition(":")[0]
+    dtype, environment = content.get("dtype"), content.get("env") or {}
     return {
         "model": content["model"],
         "dataset": _DATASETS.get(name, name),
         "split": content.get("split"),
-        "dtype": _DTYPES.get(str(content.get("dtype"))),
+        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
         "max_documents": content.get("max_samples"),
         "max_tokens": content.get("max_eval_tokens"),
         "n_tokens": content["total_tokens"],
         "perplexity": values["perplexity"],
-        "runtime_ms": _milliseconds(values.get("runtime_sec")),
-        "prefill_ms": _milliseconds(values.get("prefill_sec")),
+        "runtime_ms": _times(values.get("runtime_sec"), 1000),
+        "prefill_ms": _times(values.get("prefill_sec"), 1000),
+        "first_token_ms": _times(values.get("first_token_latency_sec"), 1000),
+        "latency_ms_mean": values.get("tpot_ms"),
+        "peak_memory_bytes": _bytes(values.get("peak_memory_mb")),
+        **{column: environment.get(key) for column, key in _ENVIRONMENT.items()},
     }
 
 
-def _complete(rows: list[Row], path: Path) -> list[Row]:
+_IDENTIFYING = (
+    *("model", "dataset", "split", "dtype", "max_documents", "max_tokens", "n_tokens"),
+    *("perplexity", "runtime_ms", "prefill_ms", "method", "n_sink", "window_size", "budget"),
+    *("recompute_stride", "evicted_tokens", "compression_ratio"),
+)
+"""What makes the id of an imported row, in this order: the ids of earlier imports stay."""
+
+
+def _complete(rows: list[Row], path: Path, folder: str) -> list[Row]:
     """Add the identity: the same file imported twice gives the same row ids."""
+    text = json.dumps([row["reported"] for row in rows], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     completed = []
     for number, row in enumerate(rows):
-        text = json.dumps([path.as_posix(), number, row], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()
+        fields = {name: row[name] for name in _IDENTIFYING if name in row}
+        text = json.dumps([path.as_posix(), number, fields], sort_keys=True)
         identity = {
-            "row_id": f"imported-{digest[:24]}",
+            "row_id": f"imported-{hashlib.sha256(text.encode()).hexdigest()[:24]}",
             # Never the id of a measurement: importing must not make a launch skip one.
             "run_id": hashlib.sha256(f"imported {text}".encode()).hexdigest()[:16],
             "attempt": 1,
-            "sweep": f"import:{path.with_suffix('').as_posix()}",
+            # The folder is the set, the digest keeps two files of one name apart.
+            "sweep": f"import:{folder}/{path.with_suffix('').as_posix()}#{digest}",
             "source": "imported",
             "status": "ok",
             "schema_version": record.SCHEMA_VERSION,
         }
-        completed.append(dict(record.complete(identity | row)))
+        reported = json.dumps({"file": path.as_posix(), **row["reported"]})
+        completed.append(dict(record.complete(identity | row | {"reported": reported})))
+    pa.Table.from_pylist(completed, schema=record.TRIALS)  # a wrong type raises here, by file
     return completed
 
 
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else 1000 * seconds
+def _bytes(mebibytes: float | None) -> int | None:
+    return None if mebibytes is None else round(mebibytes * 2**20)
 
 
 def _reason(error: Exception) -> str:
@@ -134,15 +179,34 @@ def _reason(error: Exception) -> str:
     return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
-def write_original(selection: Selection, folder: Path) -> list[Path]:
-    """Write the original experiment's files, as many as there are rows for."""
+def write_files(files: Iterator[tuple[str, dict[str, Any]]], folder: Path) -> list[Path]:
+    """Write (name, content) pairs as JSON below a folder. Raises `AnalysisError`."""
     written = []
-    for name, content in original(selection):
+    for name, content in files:
         path = folder / f"{name}.json"
         text = json.dumps(content, indent=2) + "\n"
         _guarded(partial(path.write_text, text, encoding="utf-8"), path)
         written.append(path)
     return written
+
+
+def reported(frame: pd.DataFrame, *, apart: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, content) of the files that the imported rows of a frame came from.
+
+    Field for field what was read; of an ablation, the entries whose rows the frame has.
+    apart: name the files below their set even if there is only one set.
+    """
+    rows = frame[frame["source"].eq("imported") & frame["reported"].notna()]
+    sets = reported_set(rows)
+    several = apart or sets.nunique() > 1
+    for _, part in rows.groupby("sweep", sort=False):
+        texts = [json.loads(text) for text in part["reported"]]
+        texts.sort(key=lambda one: one.get("entry", 0))
+        content = dict(texts[0]["content"])
+        if "entry" in texts[0]:
+            content["results"] = [one["content"]["results"][0] for one in texts]
+        below = f"{sets[part.index[0]].partition('/')[0]}/" if several else ""
+        yield below + texts[0]["file"].removesuffix(".json"), content
 
 
 def original(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:

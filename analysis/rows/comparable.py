@@ -2,9 +2,9 @@
 
 A store holds whatever was swept into it: several models, number formats, devices. One figure
 shows one comparable group: one model at one number format, speeds from one kind of device with
-one set of timing settings, each text at one revision and length. The group with the most
-results is taken unless the user names another; what was left out is returned as facts, for the
-caption.
+one set of timing settings, each text at one revision and length. Reported results are a group of
+their own: measured ones never stand in it. The group with the most results is taken unless the
+user names another; what was left out is returned as facts, for the caption.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ import pandas as pd
 
 from analysis.errors import MissingRowsError
 from analysis.rows.frames import is_missing
-from analysis.rows.pairing import PLACE_KEYS, TIMING_KEYS
+from analysis.rows.pairing import PLACE_KEYS, TIMING_KEYS, reported_set
 from orchestrator.errors import UsageError
 
-MODEL_KEYS = ("source", "model", "model_revision", "dtype", "eval_version")
+MODEL_KEYS = ("source", "reported_set", "model", "model_revision", "dtype", "eval_version")
 CORPUS_KEYS = ("dataset_revision", "split", "max_documents", "max_tokens")
 SPEED_COLUMNS = (
     "latency_ms_mean",
@@ -49,6 +49,11 @@ class Selection:
     """The store's name, for commands in messages."""
     baseline_stride: int = 1
     """`recompute_stride` of the baseline; every label shows it when it is not 1."""
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether somebody else measured all of this: nothing was checked here."""
+        return bool(self.setting["source"] == "imported")
 
 
 def choose(
@@ -96,12 +101,30 @@ def on_device(frame: pd.DataFrame, device: str | None) -> pd.DataFrame:
 
 def _largest(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     """Return the rows of the group that has the most results, the latest one among equals."""
-    group = rows.groupby(list(keys), dropna=False, sort=False).ngroup()
+    keyed = _stated(rows.assign(reported_set=reported_set(rows)), keys)
+    group = keyed.groupby(list(keys), dropna=False, sort=False).ngroup()
     weight = rows.assign(group=group, useful=_useful(rows)).groupby("group")
     order = weight.agg(useful=("useful", "sum"), latest=("finished_at", "max"))
     best = order.sort_values(["useful", "latest"], na_position="first").index[-1]
     chosen: pd.DataFrame = rows[group == best]
     return chosen
+
+
+def _stated(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
+    """Fill what an imported file does not state by what others of its set state alone.
+
+    For grouping only: an ablation without `dtype` is not another number format.
+    """
+    imported = rows[rows["source"].eq("imported")]
+    if imported.empty:
+        return rows
+    same = imported.groupby(["reported_set", "model", "dataset", "n_tokens"], dropna=False)
+    rows = rows.copy()
+    for key in (key for key in keys if imported[key].isna().any()):
+        alone = same[key].transform("nunique").eq(1)
+        known = same[key].transform("first").where(alone)
+        rows[key] = rows[key].where(rows[key].notna(), known.reindex(rows.index))
+    return rows
 
 
 def _useful(rows: pd.DataFrame) -> pd.Series:
@@ -152,8 +175,11 @@ def _setting(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the shared values; speeds speak for the device where there are any."""
     timed = rows[rows["runtime_ms"].notna()]
     source = rows if timed.empty else timed
+    source = source.assign(reported_set=reported_set(source))
     names = (*MODEL_KEYS, *PLACE_KEYS, *TIMING_KEYS)
     values = {name: source[name].iloc[0] for name in names}
+    stated = source["dtype"].dropna()
+    values["dtype"] = None if stated.empty else stated.iloc[0]
     if timed.empty and source["device_name"].nunique(dropna=False) > 1:
         values["device_name"] = None
     return {name: None if is_missing(value) else value for name, value in values.items()}

@@ -23,6 +23,7 @@ UNREAD = (*LISTS, "traceback", "error_message", "log_path", "measure")
 RARE = (
     "attempt",
     "schema_version",
+    "reported",
     "trust_remote_code",
     "save_token_nll",
     "error_kind",
@@ -49,7 +50,12 @@ EVERYTHING: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in
 """What a frame can hold of each row; `measure` shows in which values are null."""
 COLUMNS: tuple[str, ...] = tuple(name for name in EVERYTHING if name not in RARE)
 """What figures, tables and the audit need."""
-METHOD_LABELS = {"streaming": "StreamingLLM", "recompute": "recompute", "dense": "dense"}
+METHOD_LABELS = {
+    "streaming": "StreamingLLM",
+    "recompute": "recompute",
+    "dense": "dense",
+    "kvpress": "kvpress (pruned at prefill)",  # only ever reported by others
+}
 NULL = "null"
 
 

@@ -51,8 +51,9 @@ def choose(selection: Selection) -> Headline:
     n_sink, window_size = _best_configuration(streaming)
     ours = streaming[streaming["n_sink"].eq(n_sink) & streaming["window_size"].eq(window_size)]
     budget = n_sink + window_size
-    strides = rows["recompute_stride"].eq(selection.baseline_stride)
-    baseline = rows[rows["method"].eq("recompute") & rows["budget"].eq(budget) & strides]
+    if selection.is_reported:
+        ours = _compared(ours, rows)
+    baseline = rows[baselines_of(selection, ours, budget)]
     datasets = pd.Index(rows["dataset"].drop_duplicates().sort_values(), name="dataset")
     return Headline(
         selection=selection,
@@ -62,6 +63,23 @@ def choose(selection: Selection) -> Headline:
         baseline=_by_dataset(baseline, datasets),
         missing=_missing(selection, ours, baseline),
     )
+
+
+def baselines_of(selection: Selection, ours: pd.DataFrame, budget: int) -> pd.Series:
+    """Tell which rows are the baseline: same budget and asked stride, or what a report names."""
+    rows = selection.rows
+    recompute = rows["method"].eq("recompute")
+    if selection.is_reported:
+        return recompute & rows["sweep"].isin(ours["sweep"])
+    strides = rows["recompute_stride"].eq(selection.baseline_stride)
+    return recompute & rows["budget"].eq(budget) & strides
+
+
+def _compared(ours: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep one reported row of each text: of the file that compares it with a baseline."""
+    compares = ours["sweep"].isin(rows.loc[rows["method"].eq("recompute"), "sweep"])
+    order = ours.assign(compares=compares).sort_values("compares", kind="stable")
+    return ours.loc[order.drop_duplicates("dataset", keep="last").index]
 
 
 def _best_configuration(streaming: pd.DataFrame) -> tuple[int, int]:
@@ -88,7 +106,7 @@ def _missing(
     selection: Selection, streaming: pd.DataFrame, baseline: pd.DataFrame
 ) -> tuple[MissingRowsError, ...]:
     lacking = streaming[~streaming["dataset"].isin(baseline["dataset"])]
-    if lacking.empty:
+    if lacking.empty or selection.is_reported:
         return ()
     stride = {"recompute_stride": selection.baseline_stride}
     entries = [

@@ -78,7 +78,25 @@ def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
     speed = _partners(keyed[_timed(keyed)], stride, "runtime_ms", "speed")
     # The baseline of the same machine where there is one: same numerics, same kernels.
     quality = nearby.reindex(frame.index).fillna(quality.reindex(frame.index))
-    return _with_speed(_with_quality(frame, quality), speed.reindex(frame.index))
+    speed = speed.reindex(frame.index)
+    imported = keyed[keyed["source"].eq("imported")]
+    if len(imported):
+        quality = _reported(imported, "quality").reindex(frame.index).fillna(quality)
+        speed = _reported(imported, "speed").reindex(frame.index).fillna(speed)
+    return _with_speed(_with_quality(frame, quality), speed)
+
+
+def _reported(imported: pd.DataFrame, what: str) -> pd.Series:
+    """Return the partners that imported files name themselves: each has at most one baseline.
+
+    Such a pair is a report, whatever windows and strides it compares; `source` says so.
+    """
+    value = {"quality": "perplexity", "speed": "runtime_ms"}[what]
+    usable = imported[imported[value].notna() & imported[f"{what}_unusable"].isna()]
+    is_baseline = usable["method"].eq("recompute")
+    baselines = usable[is_baseline].drop_duplicates("origin")
+    by_file = pd.Series(baselines.index.to_numpy(dtype=float), index=baselines["origin"])
+    return usable.loc[~is_baseline, "origin"].map(by_file).astype(float)
 
 
 def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
@@ -89,9 +107,16 @@ def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
         model_key=_translate(frame["model"], model_key),
         dataset_key=_translate(frame["dataset"], dataset_key),
         seed_key=frame["seed"].where(seeded, 0),
-        # Imported rows know little of their origin: they pair inside one imported set only.
+        # Imported rows know little of their origin: they pair inside one file only.
         origin=frame["sweep"].where(frame["source"].eq("imported"), ""),
     )
+
+
+def reported_set(frame: pd.DataFrame) -> pd.Series:
+    """Return the folder that an imported row came from; empty for a measured row."""
+    sweeps = frame["sweep"]
+    folders = _translate(sweeps, lambda name: name.removeprefix("import:").rpartition("/")[0])
+    return folders.where(frame["source"].eq("imported"), "")
 
 
 def model_key(model: str) -> str:
@@ -121,7 +146,7 @@ def _with_groups(frame: pd.DataFrame) -> pd.DataFrame:
     place = _number([_codes(frame[key]) for key in PLACE_KEYS])
     timing = _number([_codes(frame[key]) for key in TIMING_KEYS])
     # Only what pairing needs: a copy of every column of a million rows costs seconds.
-    return frame[list(_NEEDED)].assign(
+    return frame[[*_NEEDED, "origin"]].assign(
         text=text,
         text_and_place=_number([text, place]),
         speed=_number([text, place, timing]),

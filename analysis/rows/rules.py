@@ -68,6 +68,12 @@ def mark(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{f"{spoilt}_unusable": column for spoilt, column in reasons.items()})
 
 
+def broken_rules(frame: pd.DataFrame) -> list[str]:
+    """Return the rules that spoil a number of a marked frame, each once."""
+    texts = pd.concat([frame[f"{spoilt}_unusable"] for spoilt in EVERYTHING]).dropna()
+    return sorted({rule for text in texts for rule in str(text).split(", ")})
+
+
 def never_evicted(frame: pd.DataFrame) -> Iterator[Breach]:
     """A streaming row in which no token was evicted is a dense run under another name."""
     rows = frame[frame["method"].eq("streaming") & frame["evicted_tokens"].eq(0)]

@@ -27,6 +27,7 @@ class Identity(TypedDict, total=False):
     attempt: int
     sweep: str
     source: str  # measured | imported
+    reported: str  # imported: the file that says so, as JSON
     status: str  # ok | failed
     schema_version: int
     eval_version: int
