@@ -16,7 +16,7 @@ from orchestrator.progress.snapshot import Listener, Silent, Snapshot, Summary, 
 from orchestrator.reports.plan import Plan, make_plan
 from orchestrator.reports.status import Status, read_status
 from orchestrator.store.heartbeats import watch as _watch
-from orchestrator.store.query import Selection, select
+from orchestrator.store.query import Query, select_rows
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
 
@@ -87,8 +87,8 @@ def results(
     where: `COLUMN=VALUE` texts, as in `sweep results`. columns: all but the block lists by
     default; name `block_nll` and its like to have them. attempts: every attempt instead.
     """
-    chosen = Selection(where=where, columns=columns, attempts=attempts)
-    return select(Store(store), chosen).to_pandas()
+    chosen = Query(where=where, columns=columns, attempts=attempts)
+    return select_rows(Store(store), chosen).to_pandas()
 
 
 def status(store: StoreLike = "results", grid: Grid | None = None) -> Status:

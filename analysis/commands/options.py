@@ -38,8 +38,8 @@ def row_options(command: _Command) -> _Command:
                 "conditions",
                 multiple=True,
                 metavar="COLUMN=VALUE",
-                help="Keep only rows with this value, such as dtype=float16 or "
-                "dataset=pydoc. Repeatable.",
+                help="Keep only such rows, as dtype=float16 or window_size>=508; also !=, <, <=, "
+                ">, >=, and null for what is missing. Repeatable.",
             ),
             click.option(
                 "--baseline-stride",

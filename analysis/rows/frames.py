@@ -15,6 +15,7 @@ import pyarrow as pa
 from analysis.rows.pairing import pair
 from analysis.rows.rules import mark
 from orchestrator.errors import UsageError
+from orchestrator.store.query import Condition
 from orchestrator.store.store import Store
 from workers.contract.rows import BLOCK_COLUMNS, TRIALS
 
@@ -56,7 +57,6 @@ METHOD_LABELS = {
     "dense": "dense",
     "kvpress": "kvpress (pruned at prefill)",  # only ever reported by others
 }
-NULL = "null"
 
 
 def load(
@@ -107,26 +107,18 @@ def is_missing(value: object) -> bool:
 
 
 def matching(frame: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
-    """Return the rows that meet every `column=value`; `null` stands for a missing value.
+    """Return the rows that meet every condition (`--where`, see `orchestrator.store.query`).
 
-    Raises `UsageError` for an unknown column or a condition that no row meets.
+    Raises `UsageError` for an unknown column, a value of another type, or a condition that no row
+    meets.
     """
-    for condition in conditions:
-        column, equals, value = condition.partition("=")
-        if not equals or column not in frame.columns:
-            known = ", ".join(sorted(map(str, frame.columns)))
-            raise UsageError(f"--where must be column=value, got {condition!r}; columns: {known}")
-        kept = frame[_meets(frame[column], value)]
+    for text in conditions:
+        condition = Condition.parse(text, [str(name) for name in frame.columns])
+        column = frame[condition.column]
+        values = pa.chunked_array([pa.Array.from_pandas(column)])
+        kept = frame[condition.of(values).to_numpy()]
         if kept.empty and not frame.empty:
-            found = ", ".join(sorted(map(str, frame[column].dropna().unique()))[:20]) or "only null"
-            raise UsageError(f"--where {condition}: no row; {column} has {found}")
+            found = ", ".join(sorted(map(str, column.dropna().unique()))[:20]) or "only null"
+            raise UsageError(f"--where {text}: no row; {condition.column} has {found}")
         frame = kept
     return frame.reset_index(drop=True)
-
-
-def _meets(column: pd.Series, value: str) -> pd.Series:
-    if value == NULL:
-        return column.isna()
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return column.eq(pd.to_numeric(value, errors="coerce"))
-    return column.astype(str).str.lower().eq(value.lower())

@@ -38,13 +38,13 @@ def results(store_uri: str, form: str, **options: Any) -> None:
 
     Example: sweep results --where dataset=pg19 --where method=streaming --sort perplexity
     """
-    from orchestrator.store.query import Selection, select  # pyarrow: not for --help
+    from orchestrator.store.query import Query, select_rows  # pyarrow: not for --help
     from orchestrator.store.store import Store
 
     columns = options.pop("columns")
     chosen = tuple(columns.split(",")) if columns else _default_columns(form, options["attempts"])
     store = Store(store_uri)
-    table = select(store, Selection(columns=chosen, **options))
+    table = select_rows(store, Query(columns=chosen, **options))
     click.echo(render(table, form))
     if table.num_rows == 0:
         click.echo(f"no such row in {store_uri}", err=True)

@@ -1,7 +1,12 @@
-"""Choose rows of the store for people: filters, order, columns."""
+"""Choose rows for people: filters, order, columns.
+
+`--where` is one language, for `sweep` over the columns of the store and for `analysis` over those
+of its frames: COLUMN, an operator, VALUE. A value has the type of its column; `null` is what is
+missing, which is not equal to anything and neither smaller nor larger.
+"""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -34,8 +39,59 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Condition:
+    """One `--where`."""
+
+    column: str
+    operator: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str, known: Collection[str]) -> "Condition":
+        """Read `COLUMN=VALUE`; known: the columns there are. Raises `UsageError`."""
+        match = re.fullmatch(r"\s*(\w+)\s*(!=|<=|>=|=|<|>)(.*)", text, flags=re.DOTALL)
+        if match is None:
+            raise UsageError(f"--where: must be COLUMN=VALUE (or !=, <, <=, >, >=), got {text!r}")
+        column, operator, value = match.groups()
+        return cls(known_column(column, known, "--where"), operator, value.strip())
+
+    def of(self, column: Any) -> Any:
+        """Tell for every value of an Arrow column whether it meets the condition, never null.
+
+        Raises `UsageError` if the value is none of the column's type.
+        """
+        if self.value == "null":
+            if self.operator not in ("=", "!="):
+                raise UsageError(
+                    f"--where: null can only be compared by = and !=, not {self.operator}"
+                )
+            return pc.is_null(column) if self.operator == "=" else pc.is_valid(column)
+        if pa.types.is_list(column.type):
+            column = pc.binary_join(column, "+")
+        if pa.types.is_null(column.type):
+            return pc.is_valid(column) if self.operator != "!=" else pc.is_null(column)
+        found = _COMPARISONS[self.operator](column, self._scalar(column.type))
+        return pc.fill_null(found, self.operator == "!=")
+
+    def _scalar(self, kind: pa.DataType) -> Any:
+        value = self.value
+        try:
+            if pa.types.is_timestamp(kind):
+                moment = datetime.fromisoformat(value)
+                return pa.scalar(moment.replace(tzinfo=moment.tzinfo or timezone.utc), kind)
+            if pa.types.is_boolean(kind):
+                return pa.scalar({"true": True, "false": False}[value.lower()])
+            if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+                return pa.scalar(float(value))
+        except (ValueError, KeyError) as error:
+            message = f"--where {self.column}: {value!r} is not a value of type {kind}"
+            raise UsageError(message) from error
+        return pa.scalar(value, pa.string())
+
+
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class Query:
     """Which rows, in which order, with which columns."""
 
     where: Sequence[str] = ()
@@ -49,64 +105,32 @@ class Selection:
     """Every attempt, failed ones too, instead of the results."""
 
 
-def select(store: Store, selection: Selection) -> pa.Table:
+def select_rows(store: Store, query: Query) -> pa.Table:
     """Return the chosen rows. Raises `UsageError` for what cannot be chosen by."""
-    filters = [_parse(text) for text in selection.where]
-    order = [_order(text) for text in selection.sort]
-    columns = [_known(name) for name in selection.columns] or list(SCALARS)
-    needed = [*columns, *(name for name, _, _ in filters), *(name for name, _ in order)]
-    read = store.trials if selection.attempts else store.results
+    filters = [Condition.parse(text, TRIALS.names) for text in query.where]
+    order = [_order(text) for text in query.sort]
+    columns = [known_column(name, TRIALS.names, "--columns") for name in query.columns]
+    columns = columns or list(SCALARS)
+    needed = [*columns, *(item.column for item in filters), *(name for name, _ in order)]
+    read = store.trials if query.attempts else store.results
     table = read(list(dict.fromkeys(needed)))
-    for name, comparison, value in filters:
-        table = table.filter(_matches(table[name], comparison, value))
+    for condition in filters:
+        table = table.filter(condition.of(table[condition.column]))
     if order:
         table = table.sort_by(order)
-    return table.slice(0, selection.limit).select(columns)
-
-
-def _parse(text: str) -> tuple[str, str, str]:
-    match = re.fullmatch(r"\s*([a-z_0-9]+)\s*(!=|<=|>=|=|<|>)(.*)", text, flags=re.DOTALL)
-    if match is None:
-        raise UsageError(f"--where: must be COLUMN=VALUE (or !=, <, <=, >, >=), got {text!r}")
-    name, comparison, value = match.groups()
-    return _known(name, "--where"), comparison, value.strip()
+    return table.slice(0, query.limit).select(columns)
 
 
 def _order(text: str) -> tuple[str, Literal["ascending", "descending"]]:
     name = text.removeprefix("-")
-    if pa.types.is_list(TRIALS.field(_known(name, "--sort")).type):
+    if pa.types.is_list(TRIALS.field(known_column(name, TRIALS.names, "--sort")).type):
         raise UsageError(f"--sort: {name} is a list; sort by another column")
     return name, "descending" if text.startswith("-") else "ascending"
 
 
-def _known(name: str, option: str = "--columns") -> str:
-    if name not in TRIALS.names:
-        hint = did_you_mean(name, TRIALS.names) or "; sweep results --format csv shows all of them"
+def known_column(name: str, known: Collection[str], option: str) -> str:
+    """Return the name of a column that there is. Raises `UsageError` with what was meant."""
+    if name not in known:
+        hint = did_you_mean(name, list(known)) or f"; columns: {', '.join(sorted(known))}"
         raise UsageError(f"{option}: no column {name!r}{hint}")
     return name
-
-
-def _matches(column: Any, comparison: str, value: str) -> Any:
-    if value == "null":
-        if comparison not in ("=", "!="):
-            raise UsageError(f"--where: null can only be compared by = and !=, not {comparison}")
-        return pc.is_null(column) if comparison == "=" else pc.is_valid(column)
-    if pa.types.is_list(column.type):
-        column = pc.binary_join(column, "+")
-    found = _COMPARISONS[comparison](column, _scalar(value, column.type))
-    # What is missing is not equal to anything, and neither smaller nor larger.
-    return pc.fill_null(found, comparison == "!=")
-
-
-def _scalar(value: str, kind: pa.DataType) -> Any:
-    try:
-        if pa.types.is_timestamp(kind):
-            moment = datetime.fromisoformat(value)
-            return pa.scalar(moment.replace(tzinfo=moment.tzinfo or timezone.utc), kind)
-        if pa.types.is_boolean(kind):
-            return pa.scalar({"true": True, "false": False}[value.lower()])
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            return pa.scalar(float(value))
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"--where: {value!r} is not a value of type {kind}") from error
-    return pa.scalar(value, pa.string())

@@ -142,7 +142,9 @@ def test_a_device_is_chosen_by_name_and_an_unknown_one_names_those_there_are(sto
         ("--format", "jpg", "png"),
         ("--lang", "fr", "en"),
         ("--dpi", "5", "50<=x<=1200"),
-        ("--where", "color=red", "column=value"),
+        ("--where", "color=red", "no column 'color'"),
+        ("--where", "dtype", "COLUMN=VALUE"),
+        ("--where", "window_size=many", "not a value of type"),
         ("--where", "dtype=int8", "float32"),
     ],
 )
