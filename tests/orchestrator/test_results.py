@@ -126,7 +126,10 @@ def test_markdown_is_markdown(store: str) -> None:
         (["--where", "seed<null"], ["null", "="]),
         (["--sort", "perplexty"], ["did you mean 'perplexity'"]),
         (["--sort", "block_nll"], ["block_nll", "list"]),
-        (["--columns", "run_id,nothing_like_it"], ["nothing_like_it", "columns: ", "perplexity_low"]),
+        (
+            ["--columns", "run_id,nothing_like_it"],
+            ["nothing_like_it", "columns: ", "perplexity_low"],
+        ),
         (["--limit", "0"], ["--limit"]),
         (["--format", "xml"], ["xml", "markdown"]),
     ],
