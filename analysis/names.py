@@ -10,6 +10,6 @@ FIGURES = (
     "pareto",
 )
 IMAGE_FORMATS = ("png", "pdf", "svg")
-TABLE_FORMATS = ("text", "markdown", "csv", "json")
+TABLE_FORMATS = ("text", "markdown", "latex", "csv", "json")
 EXPORT_FORMATS = ("csv", "json", "parquet", "markdown", "original")
 LANGUAGES = ("en", "zh")

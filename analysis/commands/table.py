@@ -1,39 +1,106 @@
-"""`analysis table`: the summary of a store on the terminal."""
+"""`analysis table`: the results of a store on the terminal, in a paper, in another program."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from analysis.commands.options import (
     format_option,
     open_store,
-    read_selection,
+    read_frame,
     row_options,
     strict_option,
     warn,
 )
 from analysis.names import TABLE_FORMATS
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.figures.results_summary import Summary
+    from analysis.rows.comparable import Selection
+
 
 @click.command()
 @row_options
 @strict_option
 @format_option(TABLE_FORMATS, "table is")
-def table(form: str, **options: Any) -> None:
-    """Print perplexity, runtime, speedup and compression for each text and method."""
+@click.option("--all", "everything", is_flag=True, help="Every result, not one configuration.")
+@click.option(
+    "--columns",
+    metavar="NAMES",
+    help="Columns, separated by commas: model, dtype, device, source, dataset, method, cache, "
+    "perplexity, runtime, latency, speedup, compression, increase, memory, tokens, or any "
+    "column of the store.",
+)
+def table(form: str, everything: bool, columns: str | None, **options: Any) -> None:
+    """Print perplexity, runtime, speedup and compression for each text and method.
+
+    One configuration of each model, number format and device; `--all` for every result. `latex` is
+    a booktabs table with the units in its head, every interval, and a perplexity in bold where it
+    is distinguishable from the others of its text. `csv` and `json` hold numbers: value, low and
+    high in columns of their own, units in their names.
+    """
+    from analysis.outputs import columns as shown
+    from analysis.outputs import table as rendering
+    from analysis.rows import blocks
+    from analysis.rows.comparable import each, on_device
+
+    store = open_store(options["uri"])
+    read = read_frame(store, options, everything=bool(columns))
+    frame = on_device(read, options["device"])
+    groups = each(frame, store=store.uri, stride=options["stride"])
+    found = [] if everything else _summaries(groups)
+    rows = _sorted(frame) if everything else _joined(found)
+    sums = blocks.read(store, shown.block_rows(rows))
+    rows = shown.prepared(rows, sums)
+    names = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    click.echo(rendering.render(rows, shown.chosen(names, rows), sums, form))
+    if form == "text":
+        _explain(found)
+    for one in found:
+        for missing in one.missing:
+            warn(missing)
+
+
+def _summaries(groups: "list[Selection]") -> "list[Summary]":
+    """Summarise each group; one without a streaming row is named and left out."""
+    from analysis.errors import MissingRowsError
+    from analysis.figures import results_summary
+
+    found, lacking = [], []
+    for group in groups:
+        try:
+            found.append(results_summary.select(group))
+        except MissingRowsError as error:
+            lacking.append((group, error))
+    if not found:
+        raise lacking[0][1]
+    for group, why in lacking:
+        place = f"{group.setting['model']} on {group.setting['device_name'] or 'an unknown device'}"
+        warn(f"{place} is left out (--all shows it): {why.what}")
+    return found
+
+
+def _joined(found: "list[Summary]") -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.concat([one.rows for one in found], ignore_index=True)
+
+
+def _sorted(frame: "pd.DataFrame") -> "pd.DataFrame":
+    keys = ["source", "model", "dtype", "dataset", "method", "n_sink", "budget", "device_name"]
+    return frame.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def _explain(found: "list[Summary]") -> None:
+    """Say below the table what was compared with what, once for each group."""
     from analysis.drawing import captions
     from analysis.drawing.style import Look
     from analysis.figures import results_summary
-    from analysis.outputs import table as rendering
-    from analysis.rows import blocks
 
-    store = open_store(options["uri"])
-    data = results_summary.select(read_selection(store, options))
-    lines = list(results_summary.lines(data, blocks.read(store, data.block_rows)))
-    click.echo(rendering.render(lines, form))
-    if form == "text":
-        look = Look()
-        click.echo("\n" + " ".join(captions.setting(data.headline.selection, look)))
-        click.echo(" ".join(results_summary.notes(data, look)))
-    for missing in data.missing:
-        warn(missing)
+    look = Look()
+    settings = [" ".join(captions.setting(one.headline.selection, look)) for one in found]
+    notes = [" ".join(results_summary.notes(one, look)) for one in found]
+    for paragraph in dict.fromkeys([*settings, *notes]):
+        click.echo(("\n" if paragraph == settings[0] else "") + paragraph)

@@ -1,53 +1,136 @@
-"""`analysis table`: the summary as text, Markdown, CSV or JSON."""
+"""`analysis table`: results as text, Markdown and LaTeX for people, csv and json for programs.
+
+People get words: rounded, with units in the head, a dash for what is not known. Programs get
+numbers: the value, low and high of an interval as columns of their own, the unit in the name.
+"""
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from analysis.figures.results_summary import COLUMNS
+import pandas as pd
 
-Lines = Sequence[Mapping[str, str]]
+from analysis.outputs.columns import ALWAYS, Column
+from analysis.rows.blocks import Blocks, difference
+from analysis.rows.frames import is_missing
 
-
-def render(lines: Lines, form: str) -> str:
-    """Write the lines in one of `FORMATS`."""
-    return FORMATS[form](lines)
-
-
-def _text(lines: Lines) -> str:
-    rows = [list(COLUMNS), *([line[name] for name in COLUMNS] for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    written = ["  ".join(_pad(row, widths)).rstrip() for row in rows]
-    return "\n".join([written[0], "-" * len(written[0]), *written[1:]])
+Render = Callable[[pd.DataFrame, Sequence[Column], Blocks], str]
+GROUP = ["source", "model", "dtype", "dataset", "n_tokens"]
+"""Rows among which one may be the best."""
 
 
-def _pad(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    sides = ["<", "<", *[">"] * (len(row) - 2)]
-    return [f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)]
+def render(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks, form: str) -> str:
+    """Write prepared rows in one of `FORMATS`."""
+    return FORMATS[form](rows, columns, blocks)
 
 
-def _markdown(lines: Lines) -> str:
-    rule = ["---", "---", *["---:"] * (len(COLUMNS) - 2)]
-    rows = [list(COLUMNS), rule, *([line[name] for name in COLUMNS] for line in lines)]
-    return "\n".join("| " + " | ".join(row).replace("*", "\\*") + " |" for row in rows)
+def figures(rows: pd.DataFrame, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Return one mapping per row: every number with its bounds, then what the row is."""
+    found = []
+    for row in rows.to_dict("records"):
+        line = {name: value for one in columns for name, value in one.figures(row).items()}
+        rest = [Column(name=name, head=name, value=name) for name in ALWAYS if name not in line]
+        found.append(line | {k: v for one in rest for k, v in one.figures(row).items()})
+    return found
 
 
-def _csv(lines: Lines) -> str:
+def best(rows: pd.DataFrame, blocks: Blocks) -> set[str]:
+    """Return the row ids whose perplexity is lower than every other one's on the same text.
+
+    Lower beyond the paired interval, that is: of results that are tied, none is the best.
+    """
+    usable = rows[rows["perplexity"].notna() & rows["quality_unusable"].isna() & ~rows["hollow"]]
+    found = set()
+    for _, part in usable.groupby(GROUP, dropna=False):
+        ids = part.sort_values("perplexity")["row_id"].tolist()
+        paired = [difference(blocks, other, ids[0]) for other in ids[1:]]
+        if paired and all(one is not None and one.excludes_zero for one in paired):
+            found.add(str(ids[0]))
+    return found
+
+
+def _words(rows: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
+    """Return heads and cells as `text` and `markdown` show them."""
+    ranges = {"perplexity", "increase"}
+    cells = [
+        [" ".join(one.words(row, ranges=one.name in ranges).split()) for one in columns]
+        for row in rows.to_dict("records")
+    ]
+    return [[one.name for one in columns], *cells]
+
+
+def _text(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
+    lines = _words(rows, columns)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = ["<" if one.is_text and one.name != "cache" else ">" for one in columns]
+    written = [
+        "  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, sides, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([written[0], "-" * sum([*widths, 2 * len(widths) - 2]), *written[1:]])
+
+
+def _markdown(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
+    heads, *cells = _words(rows, columns)
+    rule = ["---" if one.is_text and one.name != "cache" else "---:" for one in columns]
+    escaped = [[re.sub(r"([\\|*_`<>\[\]])", r"\\\1", cell) for cell in line] for line in cells]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, rule, *escaped])
+
+
+def _latex(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
+    """Write a booktabs table; bold is a perplexity that is distinguishable from all others."""
+    bold = best(rows, blocks)
+    cells = pd.DataFrame(
+        [
+            [one.words(row, ranges=True, units=False) for one in columns]
+            for row in rows.to_dict("records")
+        ],
+        columns=[one.titled for one in columns],
+    )
+    weights = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    for place, one in enumerate(columns):
+        if one.name == "perplexity":
+            weights.iloc[:, place] = [
+                "textbf: --rwrap;" if str(row_id) in bold else "" for row_id in rows["row_id"]
+            ]
+    styler = cells.style.hide(axis="index").format(escape="latex")
+    styler = styler.format_index(escape="latex", axis=1).apply(lambda _: weights, axis=None)
+    sides = "".join("l" if one.is_text and one.name != "cache" else "r" for one in columns)
+    return styler.to_latex(hrules=True, column_format=sides).rstrip("\n")
+
+
+def _csv(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
+    lines = figures(rows, columns)
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    names = list(lines[0]) if lines else [one.key or one.name for one in columns]
+    writer = csv.DictWriter(file, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return file.getvalue().rstrip("\n")
 
 
-def _json(lines: Lines) -> str:
-    return json.dumps(list(lines), indent=2, ensure_ascii=False)
+def _json(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
+    lines = [
+        {name: _finite(value) for name, value in line.items()} for line in figures(rows, columns)
+    ]
+    return json.dumps(lines, indent=2, ensure_ascii=False, allow_nan=False, default=str)
 
 
-FORMATS: dict[str, Callable[[Lines], str]] = {
+def _finite(value: Any) -> Any:
+    """JSON has no infinity; it is written as a text, never as a missing value."""
+    if isinstance(value, float) and math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return None if is_missing(value) else value
+
+
+FORMATS: dict[str, Render] = {
     "text": _text,
     "markdown": _markdown,
+    "latex": _latex,
     "csv": _csv,
     "json": _json,
 }

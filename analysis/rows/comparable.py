@@ -83,6 +83,20 @@ def choose(
     )
 
 
+def each(frame: pd.DataFrame, *, store: str = "results", stride: int = 1) -> list[Selection]:
+    """Return every comparable group: each model at each number format on each device.
+
+    Raises `MissingRowsError` for a frame without rows.
+    """
+    if frame.empty:
+        return [choose(frame, store=store, stride=stride)]
+    keys = [*MODEL_KEYS, "device_name"]
+    keyed = _stated(frame.assign(reported_set=reported_set(frame)), MODEL_KEYS)
+    groups = keyed.groupby(keys, dropna=False, sort=True).ngroup()
+    parts = (frame[groups == number] for number in sorted(groups.unique()))
+    return [choose(part, store=store, stride=stride) for part in parts]
+
+
 def devices(frame: pd.DataFrame) -> list[str]:
     """Return the names of the devices that rows were measured on."""
     return sorted(frame["device_name"].dropna().unique())
