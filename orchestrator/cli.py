@@ -8,7 +8,7 @@ import click
 
 from orchestrator.commands.doctor import doctor
 from orchestrator.commands.drivers import cancel, watch
-from orchestrator.commands.files import compact, fetch
+from orchestrator.commands.files import cluster_file, compact, fetch
 from orchestrator.commands.launch import launch
 from orchestrator.commands.options import SweepGroup
 from orchestrator.commands.plan import plan
@@ -30,7 +30,10 @@ def sweep() -> None:
     """
 
 
-for _command in (launch, plan, status, watch, results, cancel, compact, submit, fetch, doctor):
+for _command in (
+    *(launch, plan, status, watch, results, cancel),
+    *(compact, submit, fetch, doctor, cluster_file),
+):
     sweep.add_command(_command)
 
 

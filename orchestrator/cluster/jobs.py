@@ -2,10 +2,13 @@
 
 What is sent is a folder with the grid and its small texts; the code is what the cluster has
 installed. Run ids name content, so the evaluations are the same as those of a launch from here.
+A job counts as submitted once its driver says that it works: a wrong Python, a store that cannot
+be written or resources that are not there show in the first seconds.
 """
 
 import hashlib
 import json
+import re
 import shlex
 import shutil
 import tempfile
@@ -22,12 +25,14 @@ from orchestrator.grid.load import read_source
 from orchestrator.grid.overrides import apply_overrides
 from workers.contract.spec import FILE_PREFIX, is_local_model, split_file_dataset
 
-DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 SHIPPED_BYTES = 64_000_000
 """Larger texts have to be where every node sees them."""
 GRID_FILE = "grid.yaml"
 _AGENT_SECONDS = 60.0
 """How long a head that has just been started may take until it takes jobs."""
+ALIVE_SECONDS = 120.0
+"""How long a driver may take until it says something; then it is left alone, and that is said."""
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Job:
     id: str
     address: str
     entrypoint: str
+    alive: bool = False
+    """Whether its driver has been heard of; False: it was still starting."""
 
 
 def submit(
@@ -50,25 +57,51 @@ def submit(
 ) -> Job:
     """Send a grid, known to be valid, to a cluster's head and launch it there.
 
-    launch: further arguments of `sweep launch`. Raises `ClusterError` if no head answers.
+    launch: further arguments of `sweep launch`. python: as a shell takes it. Raises `ClusterError`
+    if no head answers, or if the driver ends before it has begun.
     """
-
     check_store(store_uri)
-    command = [python, "-m", "orchestrator.cli", "launch", "--grid", GRID_FILE, "--yes"]
+    command = ["-m", "orchestrator.cli", "launch", "--grid", GRID_FILE, "--yes"]
     # The job's RAY_ADDRESS names the cluster it runs in, which is where a launch then goes.
     command += ["--store", store_uri, *launch]
-    entrypoint = shlex.join(command)
+    entrypoint = f"{python} {shlex.join(command)}"
     with packed(source, overrides) as folder:
-        job_id = submit_job(address, entrypoint, str(folder))
-    return Job(job_id, address, entrypoint)
+        client, job_id = submit_job(address, entrypoint, str(folder))
+    return Job(job_id, address, entrypoint, alive=_lives(client, job_id))
+
+
+def _lives(client: Any, job_id: str) -> bool:
+    """Wait until the driver works or has ended well. Raises `ClusterError` if it has failed."""
+    deadline = time.monotonic() + ALIVE_SECONDS
+    while time.monotonic() < deadline:
+        state, log = str(client.get_job_status(job_id)), str(client.get_job_logs(job_id) or "")
+        if state == "SUCCEEDED" or re.search(_AT_WORK, log, re.MULTILINE):
+            return True
+        if state in ("FAILED", "STOPPED"):
+            told = str(client.get_job_info(job_id).message or "")
+            raise ClusterError(f"job {job_id} has ended at once: {_last_words(log) or told}")
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
+_AT_WORK = r"^[\w-]+: \d+(/| of )\d+ "
+"""How a driver's own lines begin: `NAME: 3/7 done` (`orchestrator.progress.display.headline`)."""
+
+
+def _last_words(log: str) -> str:
+    """Return the line of a log that says why it ends."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("Error: ")]
+    return (told or lines or [""])[-1].removeprefix("Error: ")
 
 
 def check_store(uri: str) -> None:
     """Refuse a store that the head would keep in a folder of the job and then lose."""
-    if "://" not in uri and not uri.startswith("/"):
+    if "://" not in uri and not uri.startswith(("/", "~/")):
         raise UsageError(
             f"--store {uri}: must be s3://…, gs://… or an absolute path on the head, because a "
-            "relative one would end in the job's scratch folder"
+            "relative one would end in the job's scratch folder (with --cluster it lies in the "
+            "checkout there)"
         )
 
 
@@ -104,13 +137,15 @@ def _shipped_text(dataset: str, folder: Path) -> str:
     file = Path(path).expanduser().absolute()
     if file.stat().st_size > SHIPPED_BYTES:
         return dataset.replace(path, str(file), 1)
-    name = f"{hashlib.sha256(str(file).encode()).hexdigest()[:8]}-{file.name}"
+    # A folder of its own for each: two texts of one name stay apart, and keep their name.
+    name = f"texts/{hashlib.sha256(str(file).encode()).hexdigest()[:8]}/{file.name}"
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, folder / name)
     return dataset.replace(path, name, 1)
 
 
-def submit_job(address: str, entrypoint: str, working_dir: str) -> str:
-    """Run a command on a cluster's head, in a copy of a folder; return the job's id.
+def submit_job(address: str, entrypoint: str, working_dir: str) -> tuple[Any, str]:
+    """Run a command on a cluster's head, in a copy of a folder; return the client and the id.
 
     Raises `ClusterError`. A head that has just been started is waited for.
     """
@@ -121,7 +156,7 @@ def submit_job(address: str, entrypoint: str, working_dir: str) -> str:
         try:
             client = JobSubmissionClient(address)
             environment = {"working_dir": working_dir}
-            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
+            return client, str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
         except Exception as error:  # the client raises whatever its HTTP library does
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise ClusterError(f"--address {address}: {_job_reason(error)}") from error

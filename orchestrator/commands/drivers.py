@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import store_option
+from orchestrator.commands.options import cluster_option, run_on_head, store_option
 from orchestrator.errors import EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
@@ -18,12 +18,17 @@ PLAIN_SECONDS = 5.0
 
 @click.command()
 @store_option
-def watch(store_uri: str) -> None:
+@cluster_option
+def watch(store_uri: str, cluster: str | None) -> None:
     """Follow the drivers that run on a store, until the last one has ended.
 
     Shows what is running with its documents, tokens and perplexity so far. Where the output is
     not a terminal, one line per driver every few seconds. Ctrl-C stops watching, not the sweep.
     """
+    if cluster is not None:
+        run_on_head(cluster, store_uri)
+        return
+
     from rich.console import Console  # not for --help
 
     from orchestrator.store.store import Store
@@ -66,11 +71,16 @@ def _follow(store: "Store", console: "Console") -> bool:
 @click.command()
 @store_option
 @click.option("--sweep", "name", metavar="NAME", help="Only drivers of the sweep of this name.")
-def cancel(store_uri: str, name: str | None) -> None:
+@cluster_option
+def cancel(store_uri: str, name: str | None, cluster: str | None) -> None:
     """Ask the drivers that run on a store to stop cleanly.
 
     They commit what is finished and end with exit code 130; the same launch continues later.
     """
+    if cluster is not None:
+        run_on_head(cluster, store_uri, *(["--sweep", name] if name else []))
+        return
+
     from orchestrator.store.heartbeats import (
         living_drivers,
         request_cancel,  # pyarrow: not for --help

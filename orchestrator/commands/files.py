@@ -1,8 +1,19 @@
-"""`sweep fetch` copies a remote store here; `sweep compact` merges a store's many small files."""
+"""`sweep fetch` copies a remote store here; `sweep compact` merges a store's many small files;
+`sweep cluster-file` writes the description of a cluster.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.commands.options import store_option
+from orchestrator.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.store.copying import Fetched
+    from orchestrator.store.store import Store
 
 
 @click.command()
@@ -11,13 +22,13 @@ from orchestrator.commands.options import store_option
     "source",
     required=True,
     metavar="URI",
-    help="The store to copy from; with --cluster, a folder on the cluster's head.",
+    help="The store to copy from; with --cluster, a folder on the cluster's head, absolute or "
+    "relative to its checkout.",
 )
 @store_option
 @click.option(
     "--cluster",
     metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False),
     help="The cluster file that `ray up` was given.",
 )
 @click.option(
@@ -35,10 +46,26 @@ def fetch(source: str, store_uri: str, cluster: str | None, unfinished: bool) ->
     if cluster is None:
         done = copying.fetch(source, store, unfinished=unfinished)
     else:
-        done = copying.fetch_from_head(cluster, source, store, unfinished=unfinished)
+        done = _from_head(cluster, source, store, unfinished)
     click.echo(
         f"{done.copied} files copied to {store_uri}, {done.already_there} were there already"
     )
+
+
+def _from_head(cluster: str, source: str, store: "Store", unfinished: bool) -> "Fetched":
+    """Copy a store that is a folder on the head of a cluster."""
+    from orchestrator.cluster.head import Head
+    from orchestrator.store import copying
+
+    head = Head(cluster)
+    folder = head.file.store_on_head(source)
+    with tempfile.TemporaryDirectory() as scratch:
+        head.copy_folder(folder, scratch)
+        try:
+            return copying.fetch(scratch, store, unfinished=unfinished)
+        except StoreError as error:
+            message = f"{folder} on the head {head.address} holds no results"
+            raise StoreError(message) from error
 
 
 @click.command()
@@ -56,3 +83,46 @@ def compact(store_uri: str) -> None:
     click.echo(f"{store_uri}: {done.files_before} files are now {done.files_after}")
     for name in done.skipped:
         click.echo(f"  left alone (in use, or damaged): {name}")
+
+
+@click.command("cluster-file")
+@click.option("--head", required=True, metavar="ADDRESS", help="The machine that holds the driver.")
+@click.option(
+    "--workers",
+    required=True,
+    metavar="ADDRESS,ADDRESS",
+    help="The other machines, separated by commas.",
+)
+@click.option("--user", required=True, metavar="NAME", help="Whom SSH logs in as, on all of them.")
+@click.option(
+    "--key",
+    default="~/.ssh/sinksweep",
+    show_default=True,
+    metavar="FILE",
+    help="The private key of this cluster; `ray up` copies it to the head.",
+)
+@click.option(
+    "--out",
+    default="my-cluster.yaml",
+    show_default=True,
+    metavar="FILE",
+    help="What to write; git does not see the default name.",
+)
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+def cluster_file(head: str, workers: str, user: str, key: str, out: str, force: bool) -> None:
+    """Write the file with which `ray up` makes a cluster of machines that you have.
+
+    Every machine has to let SSH in with the key. `sweep doctor --cluster FILE` checks the result.
+    """
+    from orchestrator.cluster.cluster_file import filled_in  # yaml: not for --help
+
+    names = [name.strip() for name in workers.split(",") if name.strip()]
+    if not names:
+        raise UsageError("--workers: names no machine; for the head alone `ray start --head` does")
+    text, file = filled_in(head, names, user, key), Path(out)
+    if file.exists() and not force:
+        raise UsageError(f"--out {out}: is there already; --force replaces it")
+    file.write_text(text, encoding="utf-8")
+    click.echo(f"{out}: a head and {len(names)} worker{'s' if len(names) > 1 else ''}")
+    click.echo(f"  check it:  sweep doctor --cluster {out}")
+    click.echo(f"  start it:  RAY_UP_enable_autoscaler_v2=0 ray up {out}")

@@ -129,6 +129,25 @@ def store_option(command: _Command) -> _Command:
     )(command)
 
 
+def cluster_option(command: _Command) -> _Command:
+    """`--cluster`: the store lies on the head of a cluster, and the command runs there."""
+    return click.option(
+        "--cluster",
+        metavar="FILE",
+        help="Run on the head of the cluster that `ray up FILE` started; --store is a path there, "
+        "relative to its checkout, or a URI.",
+    )(command)
+
+
+def run_on_head(cluster: str, store_uri: str, *options: str) -> None:
+    """Run the current command on a cluster's head, and end with its exit code."""
+    from orchestrator.cluster.head import Head  # yaml: not for --help
+
+    head, context = Head(cluster), click.get_current_context()
+    store = ["--store", head.file.store_on_head(store_uri)]
+    context.exit(head.run([str(context.info_name), *store, *options]))
+
+
 def json_option(command: _Command) -> _Command:
     """`--json`: for programs."""
     return click.option(

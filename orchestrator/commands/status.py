@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.commands.options import echo_json, json_option, store_option
+from orchestrator.commands.options import (
+    cluster_option,
+    echo_json,
+    json_option,
+    run_on_head,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from orchestrator.reports.status import Status
@@ -18,12 +24,26 @@ CAUSES_SHOWN = 20
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="As given to sweep launch."
 )
+@cluster_option
 @json_option
-def status(store_uri: str, grid: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+def status(
+    store_uri: str,
+    grid: str | None,
+    overrides: tuple[str, ...],
+    cluster: str | None,
+    as_json: bool,
+) -> None:
     """Show drivers, counts and failures, from any machine that sees the store.
 
-    Failures are evaluations without an ok row, grouped by cause.
+    Failures are evaluations without an ok row, grouped by cause. With --cluster, --grid is a
+    built-in name or a file of the head.
     """
+    if cluster is not None:
+        named = [] if grid is None else ["--grid", grid]
+        changed = [part for override in overrides for part in ("--set", override)]
+        run_on_head(cluster, store_uri, *named, *changed, *(["--json"] if as_json else []))
+        return
+
     from orchestrator.grid.load import load_grid  # pydantic and pyarrow: not for --help
     from orchestrator.reports.status import read_status
     from orchestrator.store.store import Store

@@ -5,8 +5,6 @@ that arrive twice, because the source was compacted between two fetches, have th
 and are read once.
 """
 
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -48,27 +46,6 @@ def fetch(source: str, destination: Store, *, unfinished: bool = False) -> Fetch
     if not found_any:
         raise StoreError(f"{source}: holds no results; is it a store?")
     return Fetched(copied, already)
-
-
-def fetch_from_head(
-    cluster_file: str, folder: str, destination: Store, *, unfinished: bool = False
-) -> Fetched:
-    """Copy a store that is a folder on the head of a cluster, by `ray rsync-down`."""
-    with tempfile.TemporaryDirectory() as scratch:
-        command = ["ray", "rsync-down", cluster_file, folder.rstrip("/") + "/", scratch + "/"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError as error:
-            raise UsageError(f"--cluster: ray cannot be run here ({error}); install ray") from error
-        if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-            reason = "".join(last) or f"exit code {done.returncode}"
-            raise StoreError(f"{folder} on the head of {cluster_file} cannot be copied: {reason}")
-        try:
-            return fetch(scratch, destination, unfinished=unfinished)
-        except StoreError as error:
-            message = f"{folder} on the head of {cluster_file} holds no results"
-            raise StoreError(message) from error
 
 
 def _copy(source: Storage, target: Storage, folder: str, there: set[str]) -> Iterator[str]:
