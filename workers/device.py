@@ -69,6 +69,28 @@ def _shared(uuid: str | None) -> bool | None:
         return None
 
 
+def why_no_gpu() -> str | None:
+    """Return why torch cannot compute on a GPU here; None if it can."""
+    if torch.cuda.is_available():
+        try:
+            # A kernel has to run: a driver that is too old is noticed only here.
+            torch.ones(8, device="cuda").sum().item()
+        except Exception as error:  # whatever CUDA raises
+            reason = (str(error).splitlines() or [""])[0]
+            return f"the GPU cannot compute with torch {torch.__version__}: {reason}"
+        return None
+    if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+        return f"torch {torch.__version__} is a CPU build; install one for CUDA"
+    if not Path("/proc/driver/nvidia/version").exists():
+        return "no NVIDIA driver is loaded on this machine"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1", "NoDevFiles"):
+        return "CUDA_VISIBLE_DEVICES hides every GPU"
+    return (
+        f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, sees no GPU: the driver "
+        "is too old for it, or the GPU is not handed to this process (see `nvidia-smi`)"
+    )
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until the device has nothing left to do."""
     if device.type == "cuda":

@@ -69,6 +69,11 @@ class ClusterFile:
         """Tell whether Ray is started with token authentication."""
         return TOKEN_MODE in "\n".join(self.start_commands("head"))
 
+    @property
+    def variables(self) -> list[str]:
+        """What Ray is started with, as `NAME=VALUE` for a shell there."""
+        return re.findall(r"\bRAY_\w+=\S+", "\n".join(self.start_commands("head")))
+
     def start_commands(self, role: str) -> list[str]:
         """Return the `ray start` commands of `head` or `worker`."""
         commands = self.config.get(f"{role}_start_ray_commands") or ()

@@ -5,6 +5,7 @@ comes here through a tunnel that lasts as long as it is needed.
 """
 
 import contextlib
+import json
 import os
 import shlex
 import socket
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestrator.cluster.cluster_file import ClusterFile, read_cluster_file
 from orchestrator.errors import ClusterError, UsageError
@@ -43,9 +45,9 @@ class Head:
     def sweep(self, arguments: Sequence[str], *, terminal: bool = False) -> list[str]:
         """Return the command that runs `sweep ARGUMENTS` on the head."""
         program = for_shell(self.file.python)
-        mode = "RAY_AUTH_MODE=token " if self.file.uses_token else ""
         # The module is run from the environment, never from a folder that happens to lie there.
-        line = f"{mode}{program} -c {shlex.quote(_PROGRAM)} {shlex.join(arguments)}"
+        start = " ".join([*self.file.variables, program])
+        line = f"{start} -c {shlex.quote(_PROGRAM)} {shlex.join(arguments)}"
         return [*self.ssh(), *(["-t"] if terminal else []), self.target, line]
 
     def run(self, arguments: Sequence[str]) -> int:
@@ -56,6 +58,20 @@ class Head:
             raise ClusterError(self._why(done.stderr))
         sys.stderr.write(done.stderr)
         return done.returncode
+
+    def ask(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Run `sweep ARGUMENTS --json` on the head; return the object that it prints."""
+        done = subprocess.run(self.sweep(arguments), capture_output=True, text=True, check=False)
+        if done.returncode == SSH_FAILED:
+            raise ClusterError(self._why(done.stderr))
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError as error:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise ClusterError(
+                f"SinkSweep does not run on {self.target} with {self.file.python} ({last})"
+            ) from error
+        return answer
 
     def ssh(self) -> list[str]:
         """Return `ssh` with the options for this cluster."""

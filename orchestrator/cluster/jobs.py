@@ -8,6 +8,7 @@ be written or resources that are not there show in the first seconds.
 
 import hashlib
 import json
+import logging
 import re
 import shlex
 import shutil
@@ -150,6 +151,8 @@ def submit_job(address: str, entrypoint: str, working_dir: str) -> tuple[Any, st
     Raises `ClusterError`. A head that has just been started is waited for.
     """
     from ray.job_submission import JobSubmissionClient  # half a second that a launch need not wait
+
+    logging.getLogger("ray").setLevel(logging.WARNING)  # what it uploads is nobody's concern
 
     deadline = time.monotonic() + _AGENT_SECONDS
     while True:

@@ -46,6 +46,8 @@ def examine(
     if hub:
         yield _guarded("hub", _hub)
     yield _guarded("ray", lambda: _ray(local, address))
+    if address:
+        yield from _nodes(address, store_uri)
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -175,6 +177,20 @@ def _ray(local: bool, address: str | None) -> Check:
     message += f", can start up to {len(possible)} nodes" if possible else ""
     message += f", accelerators: {', '.join(kinds)}" if kinds else ""
     return Check("ray", _token_state(), message + _token_remedy())
+
+
+def _nodes(address: str, store_uri: str) -> Iterator[Check]:
+    """Ask every node of a running cluster."""
+    from orchestrator.cluster.connection import connect  # ray
+    from orchestrator.cluster.survey import INTERPRETERS_TEXTS, survey
+    from orchestrator.reports.cluster_doctor import examine_nodes
+
+    folder = None if "://" in store_uri else str(Path(store_uri).expanduser().absolute())
+    try:
+        with connect(address=address):
+            yield from examine_nodes(survey(texts=INTERPRETERS_TEXTS, folder=folder))
+    except SinkSweepError as error:
+        yield Check("nodes", "failed", str(error))
 
 
 def _token_state() -> Literal["ok", "warning"]:

@@ -4,6 +4,7 @@ Ray's own validation does not look into `node_config`, nor for the files to be c
 flags of `ray start`. These tests do, and they start the cluster's machines on a simulated EC2.
 """
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from orchestrator.cluster.cluster_file import filled_in, read_cluster_file
+from orchestrator.errors import UsageError
 
 pytest.importorskip("ray")
 boto3 = pytest.importorskip("boto3")
@@ -108,6 +112,9 @@ def test_a_local_cluster_gives_no_machine_up() -> None:
     workers = config["provider"]["worker_ips"]
     (node_type,) = config["available_node_types"].values()
     assert node_type["min_workers"] == node_type["max_workers"] == len(workers)
+    config = prepared(yaml.safe_load(filled_in("a", ["b", "c", "d"], "me", "~/.ssh/k")))
+    (node_type,) = config["available_node_types"].values()
+    assert node_type["min_workers"] == node_type["max_workers"] == 3
     assert "RAY_UP_enable_autoscaler_v2=0" in (ROOT / LOCAL).read_text()
 
 
@@ -178,3 +185,77 @@ def test_ray_sees_the_gpu_of_the_workers(aws: dict[str, Any]) -> None:
     filled = AWSNodeProvider.fillout_available_node_types_resources(aws)["available_node_types"]
     assert filled["gpu_worker"]["resources"]["GPU"] == 1
     assert "GPU" not in filled["head"]["resources"]
+
+
+def test_the_template_filled_in_has_no_blank_left_and_names_what_was_given(tmp_path: Path) -> None:
+    file = tmp_path / "my-cluster.yaml"
+    file.write_text(filled_in("10.0.0.1", ["10.0.0.2", "10.0.0.3"], "ann", "~/.ssh/mine"))
+    found = read_cluster_file(file)
+    assert found.addresses == ("10.0.0.1", "10.0.0.2", "10.0.0.3")
+    assert found.auth == {"ssh_user": "ann", "ssh_private_key": "~/.ssh/mine"}
+    assert found.python == "~/sinksweep-venv/bin/python"
+    assert found.store_on_head("results") == "~/sinksweep/results"
+    assert found.store_on_head("s3://b/p") == "s3://b/p"
+
+
+def test_the_python_and_the_checkout_of_the_nodes_on_aws_are_known() -> None:
+    found = read_cluster_file(ROOT / AWS, complete=False)
+    assert (found.python, found.checkout) == ("~/venv/bin/python", "/home/ubuntu/sinksweep")
+
+
+@pytest.mark.parametrize(
+    ("head", "workers", "user"),
+    [("a b", ["c"], "u"), ("a", ["a"], "u"), ("a", ["b"], "u; rm"), ("$(x)", ["b"], "u")],
+)
+def test_what_cannot_be_an_address_or_a_user_is_refused(
+    head: str, workers: list[str], user: str
+) -> None:
+    with pytest.raises(UsageError):
+        filled_in(head, workers, user, "~/.ssh/k")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("provider: {type: local, head_ip: FILL_IN_HEAD}", "line 1: FILL_IN_HEAD"),
+        ("sweep: s", "is not a file for `ray up`"),
+        ("a: [", "is not YAML"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_is_not_ready_is_refused_in_one_line(
+    tmp_path: Path, text: str | None, words: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UsageError) as refusal:
+        read_cluster_file(file)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_head_on_aws_may_start_the_listed_types_under_the_name_of_the_cluster_alone() -> None:
+    guide = (ROOT / "docs" / "cluster.md").read_text()
+    (text,) = re.findall(r"cat > head.json <<JSON\n(.*?)\nJSON", guide, re.DOTALL)
+    config = read(AWS)
+    instances = "arn:aws:ec2:*:$ACCOUNT:instance/*"
+    statements = json.loads(text)["Statement"]
+    starts = [
+        item
+        for item in statements
+        if item["Action"] == "ec2:RunInstances" and item["Resource"] == instances
+    ]
+    (start,) = starts
+    workers = {
+        kind["node_config"]["InstanceType"]
+        for name, kind in config["available_node_types"].items()
+        if name != config["head_node_type"]
+    }
+    allowed = start["Condition"]["StringEquals"]
+    assert set(allowed["ec2:InstanceType"]) == workers
+    assert allowed["aws:RequestTag/ray-cluster-name"] == config["cluster_name"]
+    for item in statements:
+        actions = item["Action"] if isinstance(item["Action"], list) else [item["Action"]]
+        if any(not action.startswith("ec2:Describe") for action in actions):
+            assert item["Resource"] != "*"

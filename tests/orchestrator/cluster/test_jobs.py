@@ -88,7 +88,7 @@ def test_a_grid_runs_on_the_head_and_its_rows_come_back(workplace: Path, head: s
     )
     assert done.returncode == 0, done.stderr
     job = json.loads(done.stdout)
-    assert (job["sweep"], job["evaluations"]) == ("s", 3)
+    assert (job["sweep"], job["evaluations"], job["alive"]) == ("s", 3, True)
     deadline = time.monotonic() + 180
     while len(ok_run_ids(Store(store))) < 3 and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -117,6 +117,7 @@ def test_an_override_may_name_a_text(workplace: Path) -> None:
     with packed("g.yaml", ("dataset=file:a.txt",)) as folder:
         grid = json.loads((folder / GRID_FILE).read_text())
         (name,) = {entry["dataset"].removeprefix("file:") for entry in grid["grids"]}
+        assert Path(name).name == "a.txt"
         assert (folder / name).read_text() == "a text"
 
 
@@ -162,3 +163,24 @@ def test_a_wrong_grid_is_refused_before_anything_is_sent(workplace: Path) -> Non
     result = submit("--store", "/s", "--set", "method=streming", "--address", "http://127.0.0.1:9")
     assert result.exit_code == 2
     assert "did you mean 'streaming'" in result.stderr
+
+
+def test_a_driver_that_ends_at_once_is_no_success(workplace: Path, head: str) -> None:
+    (workplace / "no-folder").write_text("a file")
+    command = [sys.executable, "-m", "orchestrator.cli", "submit", "--grid", "g.yaml"]
+    places = ["--address", head, "--python", sys.executable]
+    for arguments, words in (
+        (["--store", str(workplace / "no-folder"), *places], "no-folder"),
+        (["--store", "/s", "--address", head, "--python", "no-such-python"], "no-such-python"),
+    ):
+        done = subprocess.run(
+            [*command, *arguments],
+            env={**os.environ, "RAY_AUTH_MODE": "token", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert "has ended at once" in last
+        assert words in last

@@ -1,0 +1,218 @@
+"""The steps of docs/cluster.md for machines of one's own, read from the page and followed.
+
+A laptop, a head and two workers on this machine, over SSH (`tests.support.machines`). Afterwards a
+longer sweep loses a worker and gets it back, and is cancelled.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support import machines
+from tests.support.machines import HOME, Machine
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "cluster.md"
+LONG = {
+    "sweep": "long",
+    "defaults": {"model": "demo", "dataset": "pydoc", "max_tokens": 1200, "measure": ["quality"]},
+    "grids": [{"method": "recompute", "n_sink": 0, "window_size": list(range(200, 1000, 4))}],
+}
+CLUSTER = "--cluster my-cluster.yaml"
+
+
+def steps() -> list[str]:
+    """The blocks of the section, in order; the machines' user is root, the sweep a short one."""
+    text = PAGE.read_text(encoding="utf-8").split("\n## Machines of your own\n", 1)[1]
+    section = text.split("\n## ", 1)[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    short = "--grid quickstart --set max_tokens=300 --set window_size=64 --set measure=quality"
+    return [block.replace("ubuntu", "root").replace("--grid quickstart", short) for block in blocks]
+
+
+@dataclass
+class Walk:
+    """What was done and what was printed."""
+
+    machines: dict[str, Machine]
+    printed: dict[str, str] = field(default_factory=dict)
+
+    def laptop(self, line: str, *, check: bool = True) -> str:
+        return self.machines["laptop"].run(f"cd ~/sinksweep; {line}", check=check)
+
+    def status(self, store: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads(
+            self.laptop(f"sweep status {CLUSTER} --store {store} --json 2>/dev/null")
+        )
+        return found
+
+    def nodes(self) -> int:
+        listed = self.machines["head"].run("ray status", check=False)
+        found = re.search(r"(\d+) local.cluster.node$", listed, re.MULTILINE)
+        return int(found.group(1)) if found else 0
+
+    def until_nodes(self, count: int, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while self.nodes() != count and time.monotonic() < end:
+            time.sleep(1.0)
+        return self.nodes() == count
+
+
+@pytest.fixture(scope="module")
+def walk() -> Iterator[Walk]:
+    if reason := machines.missing():
+        pytest.skip(reason)
+    with machines.machines() as found:
+        done = Walk(found)
+        key, file, up, sweep, figures, down = steps()
+        done.printed["key"] = done.laptop(key)
+        done.printed["file"] = done.laptop(file)
+        done.printed["up"] = done.laptop(up)
+        assert done.until_nodes(3, 120), done.machines["head"].run("ray status", check=False)
+        done.printed["doctor"] = done.laptop(f"sweep doctor {CLUSTER}")
+        done.printed["sweep"] = done.laptop(sweep)
+        done.printed["figures"] = done.laptop(figures)
+        _lose_a_worker(done)
+        done.printed["down"] = done.laptop(down)
+        yield done
+
+
+def _lose_a_worker(done: Walk) -> None:
+    """A longer sweep: a worker's Ray is killed, comes back, and the sweep is cancelled."""
+    (done.machines["laptop"].folder / "home/sinksweep/long.yaml").write_text(json.dumps(LONG))
+    done.laptop(f"sweep submit {CLUSTER} --grid long.yaml --store long")
+    worker = done.machines["worker-1"]
+    _until_rows(done, 3)
+    worker.run("kill -9 $(pgrep -x raylet)")
+    lost = time.monotonic()
+    done.printed["lost"] = str(done.until_nodes(2, 60))
+    done.printed["back"] = str(done.until_nodes(3, 150))
+    done.printed["away"] = f"{time.monotonic() - lost:.0f}"
+    time.sleep(20)
+    done.printed["cancel"] = done.laptop(f"sweep cancel {CLUSTER} --store long")
+    end = time.monotonic() + 30
+    while done.status("long")["drivers"] and time.monotonic() < end:
+        time.sleep(1)
+    done.printed["status"] = done.laptop(f"sweep status {CLUSTER} --store long")
+    done.laptop(f"sweep fetch {CLUSTER} --from long --store long")
+
+
+def _until_rows(done: Walk, count: int) -> None:
+    folder = done.machines["head"].folder / "home/sinksweep/long/trials"
+    end = time.monotonic() + 90
+    while sum(pq.read_metadata(path).num_rows for path in folder.glob("part-*.parquet")) < count:
+        assert time.monotonic() < end, "no rows appear"
+        time.sleep(0.5)
+
+
+def rows(walk: Walk, store: str) -> list[dict[str, object]]:
+    folder = walk.machines["laptop"].folder / "home/sinksweep" / store / "trials"
+    columns = ["status", "hostname", "error_kind", "git_dirty", "run_id"]
+    found: list[dict[str, object]] = pq.read_table(folder, columns=columns).to_pylist()
+    return found
+
+
+def test_the_page_has_the_steps_that_are_followed_here() -> None:
+    key, file, up, sweep, figures, down = steps()
+    assert "ssh-copy-id" in key
+    assert "sweep cluster-file --head 10.0.0.10 --workers 10.0.0.11,10.0.0.12" in file
+    assert "ray up --yes my-cluster.yaml" in up
+    assert "sweep submit --cluster my-cluster.yaml" in sweep
+    assert "analysis plot" in figures
+    assert "ray down --yes my-cluster.yaml" in down
+
+
+def test_the_doctor_finds_nothing_to_mend_in_a_file_that_was_written_for_these_machines(
+    walk: Walk,
+) -> None:
+    assert "FAILED" not in walk.printed["file"]
+    assert "everything is filled in" in walk.printed["file"]
+
+
+def test_the_doctor_asks_every_machine_of_the_running_cluster(walk: Walk) -> None:
+    lines = walk.printed["doctor"].splitlines()
+    nodes = {line.split()[2].rstrip(":") for line in lines if " node " in line}
+    assert nodes == {"head", "worker-1", "worker-2"}
+    assert len({re.findall(r"code (\w+)", line)[0] for line in lines if " node " in line}) == 1
+
+
+def test_every_evaluation_of_the_page_ends_ok_and_the_code_is_that_of_a_commit(walk: Walk) -> None:
+    found = rows(walk, "results")
+    assert {row["status"] for row in found} == {"ok"}
+    assert {row["git_dirty"] for row in found} == {False}
+    assert f"{len(found)} " in walk.printed["sweep"]
+
+
+def test_the_hints_after_submitting_name_the_cluster_file(walk: Walk) -> None:
+    for command in ("watch", "cancel", "fetch"):
+        assert f"sweep {command} --cluster my-cluster.yaml" in walk.printed["sweep"]
+
+
+def test_the_page_ends_in_figures(walk: Walk) -> None:
+    figures = walk.machines["laptop"].folder / "home/sinksweep/results/figures"
+    assert {path.stem for path in figures.glob("*.png")} >= {"ablation_window_size", "pareto"}
+
+
+def test_evaluations_run_on_every_machine(walk: Walk) -> None:
+    assert {row["hostname"] for row in rows(walk, "long")} >= {"head", "worker-1", "worker-2"}
+
+
+def test_a_worker_that_is_killed_is_left_out_and_comes_back_and_the_sweep_goes_on(
+    walk: Walk,
+) -> None:
+    assert (walk.printed["lost"], walk.printed["back"]) == ("True", "True")
+    kinds = {row["error_kind"] for row in rows(walk, "long") if row["status"] == "failed"}
+    assert kinds <= {"node_lost"}
+
+
+def test_a_cancelled_sweep_has_no_driver_and_keeps_what_it_had(walk: Walk) -> None:
+    assert "asked the driver of long on head" in walk.printed["cancel"]
+    assert "no driver is running" in walk.printed["status"]
+    ok = [row["run_id"] for row in rows(walk, "long") if row["status"] == "ok"]
+    assert len(ok) == len(set(ok)) >= 3
+
+
+def test_after_the_last_step_no_process_of_ray_is_left_on_any_machine(walk: Walk) -> None:
+    for name in ("head", "worker-1", "worker-2"):
+        listed = walk.machines[name].run("pgrep -fa 'raylet|gcs_server' || true")
+        assert "ray/core/src/ray" not in listed, name
+
+
+def test_the_token_is_in_no_file_but_its_own_and_no_other_user_may_enter_the_sessions(
+    walk: Walk,
+) -> None:
+    laptop = walk.machines["laptop"].folder / "home"
+    token = (laptop / ".ray/auth_token").read_bytes()
+    for machine in walk.machines.values():
+        searched = [path for path in machine.folder.rglob("*") if path.is_file()]
+        holders = {path.name for path in searched if _holds(path, token)}
+        assert holders <= {"auth_token"}, machine.name
+    head = walk.machines["head"].folder / "home"
+    assert (head / ".ray/auth_token").stat().st_mode & 0o077 == 0
+    assert (head / ".sinksweep").stat().st_mode & 0o077 == 0
+    sessions = walk.machines["head"].folder.glob("tmp/ray/session_2*")
+    assert list(sessions) == []
+
+
+def _holds(path: Path, token: bytes) -> bool:
+    try:
+        return path.stat().st_size < 50_000_000 and token in path.read_bytes()
+    except OSError:
+        return False
+
+
+def test_a_key_that_is_not_accepted_and_a_head_that_is_off_are_one_line_each(walk: Walk) -> None:
+    wrong = "sed 's#~/.ssh/sinksweep#~/.ssh/other#' my-cluster.yaml > other.yaml"
+    walk.laptop(f"ssh-keygen -q -t ed25519 -N '' -f {HOME}/.ssh/other; {wrong}")
+    (refused,) = walk.laptop("sweep status --cluster other.yaml", check=False).splitlines()
+    assert "ssh-copy-id -i" in refused
+    walk.laptop("sed 's#10.0.0.10#10.0.0.99#' my-cluster.yaml > off.yaml")
+    (off,) = walk.laptop("sweep status --cluster off.yaml", check=False).splitlines()
+    assert "cannot be reached by SSH" in off
