@@ -87,6 +87,16 @@ class ClusterFile:
             for name in PLACEHOLDER.findall(line.partition("#")[0])
         ]
 
+    def refusal(self) -> str | None:
+        """Return why `ray up` would not take it, with Ray's own check; None if it would."""
+        from ray.autoscaler._private.util import prepare_config, validate_config  # seconds
+
+        try:
+            validate_config(prepare_config(dict(self.config)))
+        except (Exception, SystemExit) as error:  # Ray's launcher leaves where it objects
+            return " ".join(str(error).split())[:200] or "it objects without a reason"
+        return None
+
     def store_on_head(self, uri: str) -> str:
         """Return a store as the head knows it; a relative path lies in the checkout there."""
         if "://" in uri or uri.startswith(("/", "~")):

@@ -46,12 +46,7 @@ def _check(name: str, bad: str, *, failed: bool, good: str) -> Check:
 
 
 def _ray_accepts(file: ClusterFile) -> Check:
-    try:
-        from ray.autoscaler._private.util import prepare_config, validate_config
-
-        validate_config(prepare_config(dict(file.config)))
-    except (Exception, SystemExit) as error:  # Ray's launcher leaves the process where it objects
-        reason = " ".join(str(error).split())[:200]
+    if reason := file.refusal():
         return Check("file", "failed", f"`ray up` would refuse it: {reason}")
     return Check("file", "ok", f"{file.provider}: valid for Ray")
 

@@ -33,7 +33,7 @@ def steps() -> list[str]:
     text = PAGE.read_text(encoding="utf-8").split("\n## Machines of your own\n", 1)[1]
     section = text.split("\n## ", 1)[0]
     blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    short = "--grid quickstart --set max_tokens=300 --set window_size=64 --set measure=quality"
+    short = "--grid quickstart --set max_tokens=300 --set decode_tokens=8"
     return [block.replace("ubuntu", "root").replace("--grid quickstart", short) for block in blocks]
 
 
@@ -45,7 +45,7 @@ class Walk:
     printed: dict[str, str] = field(default_factory=dict)
 
     def laptop(self, line: str, *, check: bool = True) -> str:
-        return self.machines["laptop"].run(f"cd ~/sinksweep; {line}", check=check)
+        return self.machines["laptop"].run(f"set -e; cd ~/sinksweep; {line}", check=check)
 
     def status(self, store: str) -> dict[str, object]:
         found: dict[str, object] = json.loads(
