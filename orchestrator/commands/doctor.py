@@ -20,6 +20,7 @@ SIGNS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 @store_option
 @click.option("--local", is_flag=True, help="Start Ray on this machine to see that it does.")
 @click.option("--address", metavar="ADDR", help="Look at the Ray cluster at this address.")
+@click.option("--nodes", is_flag=True, help="With --address: ask every node of the cluster.")
 @click.option(
     "--cluster",
     metavar="FILE",
@@ -87,8 +88,8 @@ def _of_cluster(cluster: str, grid: str | None, store_uri: str) -> Iterator["Che
         return
     try:
         head = Head(cluster)
-        answer = head.ask(["doctor", "--address", "auto", "--no-hub", "--json", "--store",
-                           file.store_on_head(store_uri)])  # fmt: skip
+        ask = ["doctor", "--address", "auto", "--nodes", "--no-hub", "--json"]
+        answer = head.ask([*ask, "--store", file.store_on_head(store_uri)])
     except ClusterError as error:
         yield Check("head", "warning", f"{error} (before `ray up` this is as it should be)")
         return

@@ -32,11 +32,17 @@ class Check:
 
 
 def examine(
-    store_uri: str, *, local: bool = False, address: str | None = None, hub: bool = True
+    store_uri: str,
+    *,
+    local: bool = False,
+    address: str | None = None,
+    nodes: bool = False,
+    hub: bool = True,
 ) -> Iterator[Check]:
     """Yield the findings one by one, the quick ones first.
 
     local: start Ray on this machine to see that it does. address: look at that cluster.
+    nodes: ask every node of it.
     """
     yield _guarded("python", _python)
     yield from _packages()
@@ -46,8 +52,8 @@ def examine(
     if hub:
         yield _guarded("hub", _hub)
     yield _guarded("ray", lambda: _ray(local, address))
-    if address:
-        yield from _nodes(address, store_uri)
+    if nodes:
+        yield from _nodes(address or "auto", store_uri)
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
