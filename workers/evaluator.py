@@ -10,6 +10,12 @@ import torch
 
 from workers.attention.native import make_room
 from workers.attention.visibility import visibility_of
+from workers.contract.errors import (
+    ModelRefusedError,
+    NumericalError,
+    SinkSweepError,
+    UnsupportedModelError,
+)
 from workers.contract.events import Assignment, Evaluation, Progress
 from workers.contract.spec import EvalSpec, loading_key
 from workers.device import device_columns, free_memory_bytes, software_columns
@@ -46,6 +52,7 @@ class Evaluator:
         self._loaded: LoadedModel | None = None
         self._documents: tuple[tuple[Any, ...], list[TokenisedDocument]] | None = None
         self._parity: dict[str, float | None] = {}
+        self._refused: dict[str, SinkSweepError] = {}
 
     @property
     def loaded_model(self) -> str | None:
@@ -83,8 +90,19 @@ class Evaluator:
     def _model(self, spec: EvalSpec) -> LoadedModel:
         if self._loaded is None or self._loaded.key != loading_key(spec):
             self._loaded = self._documents = None  # free the old one first
-            self._loaded = load(spec, self.device)
+            self._loaded = self._load(spec)
         return self._loaded
+
+    def _load(self, spec: EvalSpec) -> LoadedModel:
+        """Load a model; what reading again cannot help is refused without reading again."""
+        key = loading_key(spec)
+        if key in self._refused:
+            raise self._refused[key].with_traceback(None)
+        try:
+            return load(spec, self.device)
+        except (ModelRefusedError, UnsupportedModelError, NumericalError) as error:
+            self._refused[key] = error
+            raise
 
     def _texts(self, spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
         fields = (spec.dataset, spec.dataset_revision, spec.split, spec.seed)

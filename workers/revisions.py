@@ -18,6 +18,7 @@ from workers.contract.errors import CorpusError, ModelLoadError, SinkSweepError
 from workers.contract.spec import (
     DEFAULTS,
     FILE_PREFIX,
+    PACKAGED_MODEL,
     RANDOM_MODEL_PREFIX,
     EvalSpec,
     is_hub_dataset,
@@ -26,6 +27,7 @@ from workers.contract.spec import (
 )
 from workers.models import hub
 from workers.models.presets import DEMO_FOLDER, preset_config
+from workers.models.sources import gguf_file
 from workers.texts import files
 from workers.texts.corpora import read_documents
 from workers.texts.hub_corpora import HUB_CORPORA
@@ -42,8 +44,18 @@ _MODEL_FILES = (
     "vocab.txt",
     "merges.txt",
     "*.model",
+    # What the first version left out; a folder with none of these keeps its revision.
+    "*.tiktoken",
+    "tekken.json",
+    "vocab.bpe",
+    "encoder.json",
+    "dict.txt",
+    "adapter_config.json",
 )
-"""What decides a result: weights, configuration, tokenizer. Cards and logs do not."""
+"""What decides a result: weights, configuration, tokenizer; and the files that an index or the
+configuration names, in subfolders too. What transformers also reads and we never use (generation
+settings, chat templates) does not, nor do cards and logs."""
+_INDEX = ".safetensors.index.json"
 _MODEL = ("model", "model_revision", "trust_remote_code")
 _DATASET = ("dataset", "dataset_revision")
 # Stand-ins for the half that is not looked up; neither reads a file.
@@ -68,7 +80,7 @@ def resolve(spec: EvalSpec) -> EvalSpec:
 
 def _absolute_model(model: str) -> str:
     """Return a local folder in full; as in transformers, an existing folder hides a Hub id."""
-    if model == "demo" or model.startswith(RANDOM_MODEL_PREFIX):
+    if model in ("demo", PACKAGED_MODEL) or model.startswith(RANDOM_MODEL_PREFIX):
         return model
     exists = (Path(model).expanduser() / "config.json").is_file()
     return files.absolute(model) if exists or is_local_model(model) else model
@@ -85,6 +97,8 @@ def _model_revision(spec: EvalSpec) -> str | None:
     given = spec.model_revision
     if spec.model.startswith(RANDOM_MODEL_PREFIX):
         found = _preset_hash(spec.model.removeprefix(RANDOM_MODEL_PREFIX))
+    elif (gguf := gguf_file(spec.model)) is not None:
+        found = files.sha256(str(gguf))
     elif spec.model == "demo":
         found = _folder_hash(DEMO_FOLDER, with_code=False)
     elif is_local_model(spec.model):
@@ -141,7 +155,8 @@ def _folder_hash(folder: Path, *, with_code: bool) -> str:
     digest = hashlib.sha256()
     try:
         for path in sorted(_model_files(folder, with_code=with_code)):
-            name = path.relative_to(folder).as_posix()
+            inside = path.is_relative_to(folder)
+            name = path.relative_to(folder).as_posix() if inside else path.name
             digest.update(f"{name}\0{files.sha256(str(path))}\n".encode())
     except OSError as error:
         raise ModelLoadError(f"{folder}: cannot be read: {error}") from error
@@ -157,10 +172,33 @@ def _model_files(folder: Path, *, with_code: bool) -> set[Path]:
     def found() -> Iterator[Path]:
         for pattern in _MODEL_FILES:
             yield from folder.glob(pattern)
+        yield from _named_files(folder)
         if with_code:  # code runs only if the user trusts it, and only then it decides
             yield from folder.rglob("*.py")
 
     return {path for path in found() if path.is_file()}
+
+
+def _named_files(folder: Path) -> Iterator[Path]:
+    """Yield the weights that the configuration and the indexes name, wherever they lie.
+
+    What cannot be read names nothing: loading refuses it, and says why.
+    """
+    named = _json_file(folder / "config.json").get("transformers_weights")
+    chosen = [folder / named] if isinstance(named, str) else []
+    yield from chosen
+    for index in {*folder.glob(f"*{_INDEX}"), *(path for path in chosen if _INDEX in path.name)}:
+        shards = _json_file(index).get("weight_map")
+        for name in shards.values() if isinstance(shards, dict) else ():
+            yield folder / str(name)
+
+
+def _json_file(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 @functools.cache

@@ -13,6 +13,8 @@ from workers.contract.failures import CUDA_OOM, INVALID, NODE_LOST, NUMERICAL, W
 FREE_LOSSES: Mapping[str, int] = {WORKER_LOST: 10, NODE_LOST: 10}
 """How many losses of each kind an evaluation is forgiven before they count as attempts."""
 NEVER_RETRIED = frozenset({INVALID, NUMERICAL})
+PERMANENT = "ModelRefusedError"
+"""Type of the loading errors that reading again cannot help; others may be the network's."""
 FIRST_DELAY = 0.5
 """Seconds before the second attempt; doubled for each further one."""
 LONGEST_DELAY = 60.0
@@ -49,7 +51,8 @@ def after_failure(
         history.losses += 1
         return Retry(0.0 if history.losses == 1 else _delay(history.losses - 1))
     history.counted += 1
-    if kind in NEVER_RETRIED or history.counted >= max_attempts:
+    permanent = kind in NEVER_RETRIED or row.get("error_type") == PERMANENT
+    if permanent or history.counted >= max_attempts:
         return None
     if kind == CUDA_OOM:
         return _after_out_of_memory(history, row)

@@ -219,7 +219,7 @@ def test_a_folder_without_a_tokenizer_is_evaluated_on_token_ids_alone(evaluator,
     assert row["status"] == "ok", row["traceback"]
     assert row["bits_per_byte"] is None
     _, row = run(evaluator, spec("streaming", dataset="pydoc", **folder))
-    assert row["error_type"] == "ModelLoadError"
+    assert row["error_type"] == "ModelRefusedError"
     assert "tokenizer" in row["error_message"]
 
 

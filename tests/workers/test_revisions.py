@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.checkpoints import SHARD, edit_json, llama_folder, move_into_subfolder
 from tests.support.local_hub import COMMITS, serve
 from workers.contract.errors import CorpusError, ModelLoadError
 from workers.contract.spec import EvalSpec
@@ -138,6 +139,32 @@ def test_cards_do_not_count_and_code_counts_only_if_it_is_trusted(tmp_path: Path
     assert changed.model_revision != trusting.model_revision
 
 
+@pytest.mark.parametrize("named_by", ["index", "config"])
+def test_weights_below_a_subfolder_count_if_they_are_named(tmp_path: Path, named_by: str) -> None:
+    first, second = (llama_folder(tmp_path / name) for name in "ab")
+    for folder, scale in ((first, 1.0), (second, 20.0)):
+        move_into_subfolder(folder, scale)
+        if named_by == "config":
+            (folder / "model.safetensors.index.json").unlink()
+            edit_json(folder, "config.json", transformers_weights=SHARD)
+    assert resolve(folder_spec(first)).run_id != resolve(folder_spec(second)).run_id
+
+
+def test_the_shipped_model_keeps_its_revision() -> None:
+    # Run ids of earlier sweeps hold it; a card or a log beside the weights must not change it.
+    revision = resolve(folder_spec("demo")).model_revision
+    assert revision == "837ae563b3fa68c865ee30244bca5324f82b23979cf740c0e4eacc1626f4ec1f"
+
+
+def test_a_gguf_file_is_identified_by_its_content(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    for path in (first, second):
+        path.write_bytes(b"GGUF one")
+    assert resolve(folder_spec(first)).run_id == resolve(folder_spec(second)).run_id
+    second.write_bytes(b"GGUF two")
+    assert resolve(folder_spec(first)).run_id != resolve(folder_spec(second)).run_id
+
+
 def test_renaming_a_file_inside_a_folder_changes_its_revision(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     first = resolve(folder_spec(folder))
@@ -189,9 +216,9 @@ def test_a_commit_is_taken_as_it_is() -> None:
 
 RESOLVE = """
 import json, sys
-from workers.errors import SinkSweepError
+from workers.contract.errors import SinkSweepError
 from workers.fingerprint import resolve
-from workers.spec import EvalSpec
+from workers.contract.spec import EvalSpec
 try:
     found = resolve(EvalSpec(method="dense", **json.loads(sys.argv[1])))
     print(json.dumps([found.model_revision, found.dataset_revision]))

@@ -32,6 +32,10 @@ class ModelLoadError(SinkSweepError):
     """A model or its tokenizer cannot be loaded; every evaluation of it fails the same way."""
 
 
+class ModelRefusedError(ModelLoadError):
+    """What the checkpoint holds cannot be evaluated; another attempt would read the same."""
+
+
 class UnsupportedModelError(SinkSweepError):
     """The model's way of placing positions cannot be streamed exactly; never retried."""
 

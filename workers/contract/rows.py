@@ -53,6 +53,9 @@ class Setting(TypedDict, total=False):
     evicted_tokens: int | None
     n_documents: int | None
     first_token: str | None  # bos | text: what sink 0 is
+    special_tokens_in_text: int | None  # ids of special tokens that the texts themselves spell
+    unknown_token_share: float | None  # of the texts' tokens; null: the tokenizer knows all text
+    weights_format: str | None  # safetensors | gguf with its quantisation | random
     chunk_size: int | None
     token_forwards: int | None
 

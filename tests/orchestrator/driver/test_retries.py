@@ -27,3 +27,9 @@ def test_out_of_memory_halves_the_chunk_that_failed() -> None:
     history = History()
     assert after_failure(history, "cuda_oom", {"chunk_size": 512}, max_attempts=3) == Retry(0.0)
     assert history.chunk_limit == 256
+
+
+def test_what_reading_again_cannot_help_is_not_read_again() -> None:
+    permanent, passing = {"error_type": "ModelRefusedError"}, {"error_type": "ModelLoadError"}
+    assert after_failure(History(), "model_load", permanent, max_attempts=3) is None
+    assert after_failure(History(), "model_load", passing, max_attempts=3) is not None

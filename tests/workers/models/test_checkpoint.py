@@ -1,0 +1,182 @@
+"""The weights are those of the checkpoint, or nothing is computed and the error says why."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from tests.support.checkpoints import edit_json, edit_weights, llama_folder
+from workers.contract.errors import ModelLoadError, ModelRefusedError
+from workers.contract.failures import MODEL_LOAD, kind_of
+from workers.contract.spec import EvalSpec
+from workers.models.loading import load
+
+NORM = "model.norm.weight"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return llama_folder(tmp_path / "m")
+
+
+def loaded(folder, **fields):
+    spec = EvalSpec(**{"model": str(folder), "dataset": "pydoc", "method": "dense", **fields})
+    return load(spec, torch.device("cpu"))
+
+
+def refusal(folder, **fields):
+    with pytest.raises(ModelRefusedError) as caught:
+        loaded(folder, **fields)
+    assert kind_of(caught.value) == MODEL_LOAD
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_whole_checkpoint_is_loaded_as_it_is(folder):
+    model = loaded(folder)
+    assert model.weights_format == "safetensors"
+    stored = load_file(folder / "model.safetensors")
+    assert all(torch.equal(model.model.state_dict()[name], stored[name]) for name in stored)
+
+
+def test_renamed_tensors_are_missing_and_surplus(folder):
+    edit_weights(folder, lambda old: {f"_orig_mod.{key}": value for key, value in old.items()})
+    message = refusal(folder)
+    assert "21 missing" in message
+    assert "21 surplus: _orig_mod.lm_head.weight" in message
+
+
+def test_a_missing_tensor_is_named(folder):
+    edit_weights(folder, lambda old: {key: old[key] for key in old if key != NORM})
+    assert f"1 missing: {NORM}" in refusal(folder)
+
+
+def test_a_surplus_tensor_is_named(folder):
+    edit_weights(folder, lambda old: {**old, "model.layers.0.gate.bias": torch.ones(3)})
+    assert "1 surplus: model.layers.0.gate.bias" in refusal(folder)
+
+
+def test_a_resized_tensor_is_named_with_both_sizes(folder):
+    edit_weights(folder, lambda old: {**old, "lm_head.weight": torch.ones(2049, 32)})
+    message = refusal(folder)
+    assert "1 of another size: lm_head.weight (2049 x 32 in the file, 2048 x 32" in message
+
+
+def test_a_layer_more_than_config_json_says_is_surplus(folder):
+    edit_json(folder, "config.json", num_hidden_layers=1)
+    assert "9 surplus: model.layers.1." in refusal(folder)
+
+
+def test_tied_embeddings_need_no_head(tmp_path):
+    folder = llama_folder(tmp_path / "tied", tie_word_embeddings=True)
+    assert "lm_head.weight" not in load_file(folder / "model.safetensors")
+    model = loaded(folder).model
+    assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+
+
+def test_buffers_that_older_versions_stored_are_no_surplus(folder):
+    edit_weights(
+        folder, lambda old: {**old, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    )
+    assert loaded(folder).n_layers == 2
+
+
+def test_masks_that_pythia_checkpoints_hold_are_no_surplus(tmp_path):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = GPTNeoXConfig(**sizes, vocab_size=97, intermediate_size=64)
+    GPTNeoXForCausalLM(config).save_pretrained(tmp_path)
+    mask = {"gpt_neox.layers.0.attention.bias": torch.ones(1, 1, 4, 4)}
+    edit_weights(tmp_path, lambda old: {**old, **mask})
+    spec = EvalSpec(model=str(tmp_path), dataset="random", method="dense", max_tokens=8)
+    assert load(spec, torch.device("cpu")).n_layers == 1
+
+
+def pointer(folder, name):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345678\n"
+    (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_git_lfs_pointer_is_called_one(folder, name):
+    pointer(folder, name)
+    assert f"{name} is a Git LFS pointer" in refusal(folder)
+
+
+def test_a_truncated_file_says_how_long_it_should_be(folder):
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-100])
+    message = refusal(folder)
+    assert "truncated" in message
+    assert f"{len(whole):,}" in message
+
+
+def test_a_file_that_is_too_long_says_so(folder):
+    with (folder / "model.safetensors").open("ab") as file:
+        file.write(b"12345")
+    assert "5 bytes too many" in refusal(folder)
+
+
+def test_an_empty_file_is_no_safetensors_file(folder):
+    (folder / "model.safetensors").write_bytes(b"")
+    assert "cut off" in refusal(folder)
+
+
+def test_pickled_weights_are_not_loaded_and_named(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    message = refusal(folder)
+    assert "no safetensors weights" in message
+    assert "pytorch_model.bin" in message
+
+
+def test_a_shard_that_is_not_there_is_named(folder):
+    (folder / "model.safetensors").unlink()
+    index = '{"metadata": {}, "weight_map": {"lm_head.weight": "w/model-1.safetensors"}}'
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert "names w/model-1.safetensors, which is not there" in refusal(folder)
+
+
+def test_an_unknown_model_type_needs_a_newer_transformers(folder):
+    edit_json(folder, "config.json", model_type="llama_9")
+    message = refusal(folder)
+    assert "'llama_9' is unknown to transformers" in message
+    assert "trust_remote_code" in message
+
+
+def test_code_of_the_checkpoint_is_run_on_request_alone(folder):
+    auto = {"AutoConfig": "configuration_x.XConfig"}
+    edit_json(folder, "config.json", model_type="own", auto_map=auto)
+    assert "trust_remote_code: true" in refusal(folder)
+
+
+def test_an_unknown_rope_type_is_named(folder):
+    edit_json(folder, "config.json", rope_parameters={"rope_type": "spiral", "rope_theta": 1e4})
+    assert "rope type 'spiral' is unknown" in refusal(folder)
+
+
+def test_a_quantised_checkpoint_is_refused(folder):
+    settings = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    edit_json(folder, "config.json", quantization_config=settings)
+    assert "quantised checkpoint (gptq)" in refusal(folder)
+
+
+def test_an_adapter_is_refused(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    assert "merge it" in refusal(folder)
+
+
+def test_a_config_that_is_no_json_is_named(folder):
+    (folder / "config.json").write_text('{"model_type": "llama"')
+    assert "config.json is missing, or is no JSON object" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", ["many", -3])
+def test_whatever_a_wrong_config_raises_is_a_load_error(folder, value):
+    edit_json(folder, "config.json", hidden_size=value)
+    assert "cannot load the model" in refusal(folder)
+
+
+def test_a_hub_that_does_not_answer_may_answer_later(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelLoadError) as caught:
+        loaded("nobody/nothing", model_revision="0" * 40)
+    assert not isinstance(caught.value, ModelRefusedError)

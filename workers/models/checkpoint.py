@@ -1,0 +1,157 @@
+"""The weights of a checkpoint: all of them, nothing else, or an error that names what differs.
+
+transformers fills what a checkpoint lacks with random numbers, leaves out what the model does not
+know, and only warns. Here either is refused, by names; the exceptions are those that transformers
+itself declares (tied weights, `_keys_to_ignore_on_load_*`, buffers that older versions stored).
+"""
+
+import contextlib
+import errno
+import io
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from workers.contract.errors import ModelLoadError, ModelRefusedError, SinkSweepError
+from workers.models.causes import fault_of, words_of
+from workers.models.sources import Source
+
+_SHOWN = 3
+"""Names of tensors that an error lists; the rest is a count."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model with the weights of its checkpoint, on the CPU."""
+
+    model: Any
+    weights_format: str
+    """`safetensors`, or `gguf` with the quantisation that was undone."""
+
+
+def read_checkpoint(source: Source, dtype: torch.dtype) -> Checkpoint:
+    """Load configuration and weights.
+
+    Raises `ModelRefusedError` if the weights are not exactly those of the model, are quantised in
+    a form that is not undone, or cannot be read; `ModelLoadError` if the Hub did not answer.
+    """
+    with explained(source, "model"):
+        _refuse_quantised(source)
+        _refuse_adapters(source)
+        options: dict[str, Any] = {"use_safetensors": True} if source.gguf is None else _unpacked()
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
+            model, info = AutoModelForCausalLM.from_pretrained(
+                **source.arguments,
+                **options,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused here, with names and sizes
+            )
+        _refuse_differences(source.model, info)
+        if source.gguf is None:
+            return Checkpoint(model, "safetensors")
+        _forget_quantisation(model)
+        return Checkpoint(model, _gguf_format(source.gguf))
+
+
+@contextmanager
+def explained(source: Source, what: str) -> Iterator[None]:
+    """Turn whatever transformers raises inside the block into an error that names the cause.
+
+    Memory and device errors pass: they say something about the machine, not about the model.
+    """
+    try:
+        yield
+    except (SinkSweepError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:  # anything: KeyError, struct.error, json and safetensors errors
+        fault = fault_of(source)
+        message = f"cannot load the {what} of {source.model!r}: {fault or words_of(source, error)}"
+        broken_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT)
+        may_pass = fault is None and (source.is_remote or broken_disk)
+        raise (ModelLoadError if may_pass else ModelRefusedError)(message) from error
+
+
+def _refuse_differences(model: str, info: dict[str, Any]) -> None:
+    resized = [
+        f"{name} ({_shape(stored)} in the file, {_shape(wanted)} in the model)"
+        for name, stored, wanted in sorted(info["mismatched_keys"])
+    ]
+    sorts = {
+        "missing": sorted(info["missing_keys"]),
+        "surplus": sorted(info["unexpected_keys"]),
+        "of another size": resized,
+    }
+    if not any(sorts.values()) and not info["error_msgs"]:
+        return
+    found = [f"{len(names)} {sort}: {_some(names)}" for sort, names in sorts.items() if names]
+    raise ModelRefusedError(
+        f"the checkpoint {model!r} does not hold the tensors of its config.json; "
+        f"{'; '.join([*found, *info['error_msgs']])}. Nothing was computed: with random numbers "
+        "in their place it would be another model. Save it again with save_pretrained of the class "
+        "that config.json names"
+    )
+
+
+def _some(names: Collection[str]) -> str:
+    shown = ", ".join(list(names)[:_SHOWN])
+    return f"{shown}, …" if len(names) > _SHOWN else shown
+
+
+def _shape(sizes: Collection[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _refuse_quantised(source: Source) -> None:
+    if source.gguf is not None:
+        return
+    config = AutoConfig.from_pretrained(**source.arguments)
+    for part in (config, config.get_text_config()):
+        if settings := getattr(part, "quantization_config", None):
+            known = settings if isinstance(settings, dict) else settings.to_dict()
+            method = known.get("quant_method") or "an unknown method"
+            raise ModelRefusedError(
+                f"{source.model!r} is a quantised checkpoint ({method}), whose kernels round "
+                "differently from device to device; name the original weights, or a GGUF file, "
+                "which is dequantised"
+            )
+
+
+def _refuse_adapters(source: Source) -> None:
+    if source.folder is not None and (source.folder / "adapter_config.json").is_file():
+        raise ModelRefusedError(
+            f"{source.model!r} holds an adapter (adapter_config.json), which is applied only where "
+            "peft is installed; merge it into its model and save that"
+        )
+
+
+def _unpacked() -> dict[str, Any]:
+    """Ask for plain weights, also where kernels for packed ones are installed."""
+    config = getattr(transformers, "GgufConfig", None)  # younger than the oldest we support
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def _forget_quantisation(model: Any) -> None:
+    """Remove the traces of blocks that have been unpacked: such a model cannot be saved or cast."""
+    for name in ("quantization_config", "_pre_quantization_dtype"):
+        model.config.__dict__.pop(name, None)
+    for name in ("hf_quantizer", "quantization_method", "is_quantized"):
+        model.__dict__.pop(name, None)
+
+
+def _gguf_format(path: Path) -> str:
+    """Return `gguf` and the type that most weights have, for example `gguf Q4_1`."""
+    from gguf import GGUFReader  # the extra sinksweep[gguf]
+
+    sizes: dict[str, int] = {}
+    for tensor in GGUFReader(path).tensors:
+        name = tensor.tensor_type.name
+        sizes[name] = sizes.get(name, 0) + int(tensor.n_elements)
+    largest = max(sizes, key=lambda name: sizes[name])
+    return f"gguf {largest}, dequantised" if largest not in ("F32", "F16", "BF16") else "gguf"
