@@ -14,7 +14,6 @@ class NoopEvaluator:
         *,
         device: str = "cpu",
         num_threads: int | None = None,
-        store_tokens: str | None = None,
         seconds: float = 0.0,
         blocks: int = 0,
     ) -> None:

@@ -12,7 +12,7 @@ from orchestrator.driver.loop import LaunchOptions
 from orchestrator.grid.load import build_grid, load_grid
 from orchestrator.launch import Where, launch_sweep
 from orchestrator.progress.display import progress_for
-from orchestrator.progress.snapshot import Listener, Silent, Snapshot, Summary, snapshot_of
+from orchestrator.progress.snapshot import Listener, Silent, Snapshot
 from orchestrator.reports.plan import Plan, make_plan
 from orchestrator.reports.status import Status, read_status
 from orchestrator.store.heartbeats import watch as _watch
@@ -30,7 +30,6 @@ __all__ = [
     "Silent",
     "Snapshot",
     "Status",
-    "Summary",
     "Sweep",
     "Where",
     "build_grid",
@@ -54,7 +53,7 @@ def launch(
     where: Where | None = None,
     options: LaunchOptions | None = None,
     listener: Listener | None = None,
-) -> Summary:
+) -> Snapshot:
     """Run what is left of a grid, as `sweep launch` does, and return what became of it.
 
     listener: told about every state and row; None shows the progress, `Silent()` nothing. A
@@ -99,7 +98,7 @@ def status(store: StoreLike = "results", grid: Grid | None = None) -> Status:
 def watch(store: StoreLike = "results") -> Iterator[list[Snapshot]]:
     """Yield the states of all drivers on a store, about once a second, until none is left."""
     for states in _watch(Store(store)):
-        yield [snapshot_of(state) for state in states]
+        yield [Snapshot.from_json(state) for state in states]
 
 
 def _expanded(grid: Grid) -> Sweep:

@@ -15,7 +15,7 @@ from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import UsageError
 from orchestrator.executors.base import Executor
 from orchestrator.executors.inline import InlineExecutor, options_for
-from orchestrator.progress.snapshot import Listener, Summary
+from orchestrator.progress.snapshot import Listener, Snapshot
 from orchestrator.store.remaining import find_remaining
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
@@ -51,7 +51,7 @@ class Where:
 
 def launch_sweep(
     sweep: Sweep, store: Store, where: Where, options: LaunchOptions, listener: Listener
-) -> Summary:
+) -> Snapshot:
     """Run what is left of a sweep. Raises `ResourcesError` before anything is started."""
     if _is_nothing_left(sweep, store, options):  # then neither torch nor Ray is worth starting
         idle = InlineExecutor()
@@ -72,7 +72,7 @@ def _is_nothing_left(sweep: Sweep, store: Store, options: LaunchOptions) -> bool
 def _executor(sweep: Sweep, store: Store, where: Where) -> Iterator[Executor]:
     resources = sweep.resources
     if where.inline:
-        yield InlineExecutor(options=options_for(resources, store.uri))
+        yield InlineExecutor(options=options_for(resources))
         return
     try:
         from orchestrator.cluster.connection import connect  # only here: --inline needs no ray
@@ -85,7 +85,7 @@ def _executor(sweep: Sweep, store: Store, where: Where) -> Iterator[Executor]:
         yield RayExecutor(
             cluster,
             resources,
-            options={"device": device, "store_tokens": store.uri},
+            options={"device": device},
             log_folder=store.log_folder,
             timed=any("latency" in planned.spec.measure for planned in sweep.evaluations),
         )

@@ -33,7 +33,6 @@ class Evaluator:
 
     device: `cpu`, `cuda`, `cuda:1` … or `auto` (the first GPU if there is one).
     num_threads: threads of a CPU evaluation; None leaves torch's default.
-    store_tokens: URI of the store that receives per-token losses when a spec asks for them.
     """
 
     def __init__(
@@ -41,14 +40,12 @@ class Evaluator:
         *,
         device: str = "auto",
         num_threads: int | None = None,
-        store_tokens: str | None = None,
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.device = torch.device(device)
-        self._store_tokens = store_tokens
         self._loaded: LoadedModel | None = None
         self._documents: tuple[tuple[Any, ...], list[TokenisedDocument]] | None = None
         self._parity: dict[str, float | None] = {}
@@ -80,7 +77,7 @@ class Evaluator:
         first = first_chunk(loaded, visibility_of(spec), len(longest.ids), free)
         chunk = Chunk(min(first, assignment.chunk_limit or first))
         if "quality" in spec.measure:
-            scoring = QualityPass(loaded, spec, documents, chunk, self._store_tokens)
+            scoring = QualityPass(loaded, spec, documents, chunk)
             row |= yield from scoring.run(assignment.spans)
         if "latency" in spec.measure:
             yield _phase("latency")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +16,7 @@ from orchestrator.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.progress.snapshot import Listener, Summary
+    from orchestrator.progress.snapshot import Listener, Snapshot
 
 FAILURES_SHOWN = 20
 """Failures that the summary names; `sweep status` has them all."""
@@ -51,7 +50,7 @@ def launch(store_uri: str, as_json: bool, **options: Any) -> None:
         how = LaunchOptions(skip_failed=skip_failed, **options)
         summary = launch_sweep(grid, store, where, how, listener)
     if as_json:
-        echo_json({**asdict(summary), "store": store_uri, "exit_code": summary.exit_code})
+        echo_json({**summary.ending(), "store": store_uri})
     else:
         click.echo(describe(summary, store_uri))
     for path, reason in store.damaged:
@@ -74,7 +73,7 @@ def _listener(notify_url: str | None) -> Iterator["Listener"]:
             yield stack.enter_context(closing(Notifier(notify_url, display)))
 
 
-def describe(summary: "Summary", store_uri: str) -> str:
+def describe(summary: "Snapshot", store_uri: str) -> str:
     """Return the end of a launch as lines of text."""
     from orchestrator.progress.display import duration
 

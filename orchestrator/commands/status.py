@@ -65,13 +65,13 @@ def describe(found: "Status", store_uri: str) -> str:
 
 def _drivers(found: "Status") -> list[str]:
     from orchestrator.progress.display import headline
-    from orchestrator.progress.snapshot import snapshot_of
+    from orchestrator.progress.snapshot import Snapshot
 
     if not found.drivers:
         return ["no driver is running"]
     return [
         f"driver {state.get('writer')} on {state.get('hostname')} (pid {state.get('pid')}): "
-        f"{headline(snapshot_of(state))}"
+        f"{headline(Snapshot.from_json(state))}"
         for state in found.drivers
     ]
 

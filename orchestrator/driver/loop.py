@@ -6,7 +6,7 @@ commits in groups. Whatever ends it, everything that was finished is in the stor
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.driver.outcomes import Books, Outcomes
@@ -15,7 +15,7 @@ from orchestrator.driver.queue import Queue
 from orchestrator.driver.tally import Tally, spec_label
 from orchestrator.executors.base import Executor, Returned, Slot
 from orchestrator.process import Interrupts
-from orchestrator.progress.snapshot import Listener, Snapshot, Summary, describe_snapshot
+from orchestrator.progress.snapshot import Listener, Snapshot
 from orchestrator.store.group_commit import GroupCommit
 from orchestrator.store.remaining import find_remaining
 from orchestrator.store.store import Store
@@ -55,7 +55,7 @@ def run_sweep(
     options: LaunchOptions,
     listener: Listener,
     provenance: Mapping[str, Any] | None = None,
-) -> Summary:
+) -> Snapshot:
     """Run what is left of a sweep and return what became of it.
 
     provenance: columns that only the launching machine knows (`launch.git_state`).
@@ -103,7 +103,7 @@ class _Driver:
         self._display_at = 0.0
         self._idle_since = time.monotonic()
 
-    def run(self, interrupts: Interrupts) -> Summary:
+    def run(self, interrupts: Interrupts) -> Snapshot:
         """Loop until nothing is left, or until told to stop."""
         if self._work_left():
             try:
@@ -111,10 +111,13 @@ class _Driver:
             finally:
                 self.peers.end()
         stopped = interrupts.requested or self.peers.cancelled
-        notes = tuple(self.executor.notes)
-        summary = self.tally.summary(interrupted=stopped, notes=notes)
         self._show("ended")
-        return summary
+        return replace(
+            self._snapshot("ended"),
+            interrupted=stopped,
+            notes=tuple(self.executor.notes),
+            failures=tuple(self.tally.failures),
+        )
 
     def _work(self, interrupts: Interrupts) -> None:
         while not (interrupts.requested or self._stopping()) and self._work_left():
@@ -187,7 +190,7 @@ class _Driver:
 
     def _describe(self) -> dict[str, Any]:
         return {
-            **describe_snapshot(self._snapshot("running")),
+            **self._snapshot("running").to_json(),
             "in_flight": list(self.tally.running),
             "given_up": [failure.run_id for failure in self.tally.failures],
         }

@@ -11,7 +11,7 @@ from orchestrator.executors.base import Happened, Lost, Returned, Update
 from orchestrator.progress.snapshot import Listener
 from orchestrator.store.group_commit import GroupCommit
 from workers.contract import failures
-from workers.contract.events import Event, Progress, SpanDone
+from workers.contract.events import Event, Progress, SpanDone, TokenLosses
 from workers.contract.failures import Failure
 from workers.contract.rows import Span, Trial, build_row
 from workers.contract.spec import loading_key
@@ -62,6 +62,8 @@ class Outcomes:
         elif isinstance(event, SpanDone):
             self.spans.setdefault(run_id, []).append(event.row)
             self._books.commits.add_span(event.row)
+        elif isinstance(event, TokenLosses):
+            self._books.commits.write_tokens(run_id, event.parquet)
         else:
             self._ended(run_id, event.row)
 

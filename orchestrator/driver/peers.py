@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.driver.queue import Queue
 from orchestrator.errors import StoreError, StoreVersionError
 from orchestrator.store.heartbeats import Heartbeat
-from orchestrator.store.remaining import STATE_COLUMNS, device_matches
+from orchestrator.store.remaining import STATE_COLUMNS, done_among
 from orchestrator.store.store import TRIALS_FOLDER, Store
 from orchestrator.sweep import Sweep
 
@@ -74,22 +74,15 @@ class Peers:
         """Tell the others that this driver has ended."""
         self._heartbeat.end()
 
-    def _done_elsewhere(self) -> list[str]:
+    def _done_elsewhere(self) -> set[str]:
         """Return the run ids that files unread so far hold as done."""
         try:
             reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, skip=self._files, own=False)
         except StoreVersionError:
             raise
         except StoreError:  # cannot be read at present: tried again in a second
-            return []
+            return set()
         self._files |= reading.names
-        return [row["run_id"] for row in reading.table.to_pylist() if self._counts(row)]
-
-    def _counts(self, row: Mapping[str, Any]) -> bool:
-        if row["status"] != "ok" or row["run_id"] not in self._queue.places:
-            return False
-        wanted = self._resources.accelerator
-        measures = self._queue.planned(row["run_id"]).spec.measure
-        if wanted is None or "latency" not in measures:
-            return True
-        return device_matches(row["device_name"], wanted)
+        told = self._queue.places.keys() & set(reading.table.column("run_id").to_pylist())
+        planned = {run_id: self._queue.planned(run_id) for run_id in told}
+        return done_among(planned, self._resources, reading.table)

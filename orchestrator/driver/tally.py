@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.progress.snapshot import Failure, Running, Snapshot, Summary, label
+from orchestrator.progress.snapshot import GivenUp, Running, Snapshot, label
 from orchestrator.store.remaining import Remaining
 from workers.contract.events import Progress
+from workers.contract.failures import first_line
 from workers.contract.spec import EvalSpec
 
 FAILURES_KEPT = 1000
@@ -28,7 +29,7 @@ class Tally:
     failed: int = 0
     done_elsewhere: int = 0
     attempts: int = 0
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[GivenUp] = field(default_factory=list)
     running: dict[str, Running] = field(default_factory=dict)
     latest: Mapping[str, Any] | None = None
     started: float = field(default_factory=time.monotonic)
@@ -58,9 +59,9 @@ class Tally:
         """An evaluation has failed for good."""
         self.failed += 1
         if len(self.failures) < FAILURES_KEPT:
-            lines = (row.get("error_message") or "").splitlines() or [""]
             kind = row.get("error_kind") or ""
-            self.failures.append(Failure(run_id, name, kind, lines[0], row.get("log_path")))
+            reason = first_line(row.get("error_message"))
+            self.failures.append(GivenUp(run_id, name, kind, reason, row.get("log_path")))
 
     def snapshot(self, waiting: int, evaluators: int, state: str) -> Snapshot:
         """Return where the sweep stands now."""
@@ -77,30 +78,12 @@ class Tally:
             waiting=waiting,
             running=tuple(self.running.values()),
             evaluators=evaluators,
+            attempts=self.attempts,
             per_second=per_second,
             seconds_left=left / per_second if per_second else None,
-            elapsed=time.monotonic() - self.started,
+            seconds=time.monotonic() - self.started,
             state=state,
             latest=self.latest,
-        )
-
-    def summary(self, *, interrupted: bool, notes: tuple[str, ...]) -> Summary:
-        """Return what became of the sweep."""
-        ended = self.ok + self.failed + self.done_elsewhere
-        return Summary(
-            sweep=self.sweep,
-            total=self.total,
-            done_before=len(self.remaining.done),
-            done_elsewhere=self.done_elsewhere,
-            ok=self.ok,
-            failed=self.failed,
-            skipped=len(self.remaining.skipped),
-            not_run=len(self.remaining.todo) - ended,
-            attempts=self.attempts,
-            seconds=time.monotonic() - self.started,
-            interrupted=interrupted,
-            notes=notes,
-            failures=tuple(self.failures),
         )
 
     def _rate(self) -> float | None:

@@ -120,7 +120,7 @@ class InlineExecutor:
         return True
 
 
-def options_for(resources: Resources, store_uri: str) -> dict[str, Any]:
+def options_for(resources: Resources) -> dict[str, Any]:
     """Return what an evaluator on this machine is built with.
 
     Raises `ResourcesError` if the machine has not what is asked for.
@@ -138,5 +138,4 @@ def options_for(resources: Resources, store_uri: str) -> dict[str, Any]:
     return {
         "device": "cpu" if resources.gpus == 0 else "auto",
         "num_threads": resources.cpus,
-        "store_tokens": store_uri,
     }

@@ -62,7 +62,7 @@ class RayExecutor:
         """Survey the cluster. Raises `ResourcesError` if no evaluation could ever run on it.
 
         evaluator, options: import path of the evaluator and what it is built with (`device`,
-        `store_tokens`, …); `num_threads` follows from the slot. log_folder: `Store.log_folder`.
+        …); `num_threads` follows from the slot. log_folder: `Store.log_folder`.
         timed: see `placement.requests`.
         """
         self._cluster, self._resources = cluster, resources

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.progress.snapshot import Snapshot, label, snapshot_of
+from orchestrator.progress.snapshot import Snapshot, label
 from workers.contract.events import Progress
 
 PLAIN_INTERVAL = 5.0
@@ -164,13 +164,13 @@ def render_drivers(states: list[Mapping[str, Any]]) -> Group:
     """Return the display of all drivers."""
     parts: list[Any] = []
     for state in states:
-        parts += [Text(_who(state), style="bold"), render(snapshot_of(state))]
+        parts += [Text(_who(state), style="bold"), render(Snapshot.from_json(state))]
     return Group(*parts)
 
 
 def plain_line(state: Mapping[str, Any]) -> str:
     """Return one driver in one line."""
-    return f"{_who(state)}: {headline(snapshot_of(state))}"
+    return f"{_who(state)}: {headline(Snapshot.from_json(state))}"
 
 
 def _who(state: Mapping[str, Any]) -> str:

@@ -72,7 +72,7 @@ class Notifier:
             "failed": snapshot.failed,
             "skipped": snapshot.skipped,
             "state": snapshot.state,
-            "seconds": round(snapshot.elapsed, 3),
+            "seconds": round(snapshot.seconds, 3),
             "failure": self._last_failure,
         }
         self._thread = threading.Thread(target=self._post, args=(message,), daemon=True)

@@ -18,55 +18,16 @@ def label(row: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """An evaluation that was given up."""
+class GivenUp:
+    """An evaluation that has failed for good."""
 
     run_id: str
     label: str
     kind: str
-    """One of the kinds of `attempts`."""
+    """One of the kinds of `workers.contract.failures`."""
     message: str
     """The reason in one line."""
     log_path: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary:
-    """The end of a launch, in numbers."""
-
-    sweep: str
-    total: int
-    """Evaluations of the grid."""
-    done_before: int
-    """In the store as `ok` when the launch began."""
-    done_elsewhere: int
-    """Finished by other drivers meanwhile."""
-    ok: int
-    failed: int
-    skipped: int
-    """Left alone: failed in an earlier launch (`--skip-failed`), or beyond `--limit`."""
-    not_run: int
-    """Wanted, but not run to an end: the launch was stopped."""
-    attempts: int
-    """Rows that this launch has written."""
-    seconds: float
-    interrupted: bool
-    notes: tuple[str, ...] = ()
-    """What a reader has to know about the hardware, one line each."""
-    failures: tuple[Failure, ...] = ()
-    """The first thousand failures."""
-
-    @property
-    def done(self) -> int:
-        """Evaluations of the grid that are in the store as `ok`."""
-        return self.done_before + self.done_elsewhere + self.ok
-
-    @property
-    def exit_code(self) -> int:
-        """Return 0 only if every evaluation of the grid is in the store as `ok`."""
-        if self.done == self.total:
-            return EXIT_OK
-        return EXIT_INTERRUPTED if self.interrupted else EXIT_FAILED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,31 +41,85 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Where a sweep stands."""
+    """Where a sweep stands; the last one says what became of it."""
 
     sweep: str
-    total: int
-    done_before: int
+    total: int = 0
+    """Evaluations of the grid."""
+    done_before: int = 0
     """In the store as `ok` when the launch began."""
-    done_elsewhere: int
+    done_elsewhere: int = 0
     """Finished by other drivers since."""
-    ok: int
-    failed: int
-    skipped: int
-    waiting: int
+    ok: int = 0
+    failed: int = 0
+    skipped: int = 0
+    """Left alone: failed in an earlier launch (`--skip-failed`), or beyond `--limit`."""
+    waiting: int = 0
     running: tuple[Running, ...] = ()
     evaluators: int = 0
+    attempts: int = 0
+    """Rows that this launch has written."""
     per_second: float | None = None
     seconds_left: float | None = None
-    elapsed: float = 0.0
+    seconds: float = 0.0
+    """Since the launch began."""
     state: str = "running"
     """`running`, `stopping` or `ended`."""
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+    """What a reader has to know about the hardware, one line each."""
+    failures: tuple[GivenUp, ...] = field(default=(), repr=False)
+    """The first thousand that were given up."""
     latest: Mapping[str, Any] | None = field(default=None, repr=False)
+    """The row that was written last."""
 
     @property
     def done(self) -> int:
         """Evaluations of the grid that are in the store as `ok`."""
         return self.done_before + self.done_elsewhere + self.ok
+
+    @property
+    def not_run(self) -> int:
+        """Wanted, but without an end so far; at the end of a launch: it was stopped."""
+        return self.waiting + len(self.running)
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0 only if every evaluation of the grid is in the store as `ok`."""
+        if self.done == self.total:
+            return EXIT_OK
+        return EXIT_INTERRUPTED if self.interrupted else EXIT_FAILED
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what other processes are told: numbers, and what runs (at most 200)."""
+        told = {name: getattr(self, name) for name in _TOLD}
+        running = [
+            {"run_id": item.run_id, "label": item.label, **_progress(item.progress)}
+            for item in self.running[:RUNNING_LISTED]
+        ]
+        return {**told, "done": self.done, "elapsed": self.seconds, "running": running}
+
+    def ending(self) -> dict[str, Any]:
+        """Return what a launch says about itself when it is over, as JSON can hold it."""
+        told = self.to_json()
+        named = {"not_run": self.not_run, "interrupted": self.interrupted, "notes": self.notes}
+        failures = [asdict(failure) for failure in self.failures]
+        return {**told, **named, "failures": failures, "exit_code": self.exit_code}
+
+    @classmethod
+    def from_json(cls, state: Mapping[str, Any]) -> "Snapshot":
+        """Rebuild a snapshot; what an older or newer driver does not tell has its default."""
+        known = {name: state[name] for name in _TOLD if name in state}
+        known.setdefault("seconds", state.get("elapsed", 0.0))
+        running = tuple(_running(item) for item in state.get("running", ()))
+        return cls(**{"sweep": "?", **known, "running": running})
+
+
+_TOLD = tuple(
+    item.name
+    for item in fields(Snapshot)
+    if item.name not in ("running", "notes", "failures", "latest", "interrupted")
+)
 
 
 class Listener(Protocol):
@@ -133,34 +148,6 @@ class Silent:
         """Ignore a message."""
 
 
-def describe_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the state of a sweep as JSON can hold it."""
-    numbers = {
-        name: getattr(snapshot, name)
-        for name in (
-            "sweep",
-            "total",
-            "done",
-            "done_before",
-            "done_elsewhere",
-            "ok",
-            "failed",
-            "skipped",
-            "waiting",
-            "evaluators",
-            "per_second",
-            "seconds_left",
-            "elapsed",
-            "state",
-        )
-    }
-    running = [
-        {"run_id": item.run_id, "label": item.label, **_progress(item.progress)}
-        for item in snapshot.running[:RUNNING_LISTED]
-    ]
-    return {**numbers, "running": running}
-
-
 def _progress(progress: Progress | None) -> dict[str, Any]:
     values = asdict(progress) if progress is not None else {}
     # JSON knows no infinity: a perplexity that has overflowed is not shown.
@@ -168,19 +155,6 @@ def _progress(progress: Progress | None) -> dict[str, Any]:
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in values.items()
     }
-
-
-def snapshot_of(state: Mapping[str, Any]) -> Snapshot:
-    """Rebuild a driver's snapshot from the state that it wrote."""
-    counts = {"total", "done_before", "done_elsewhere", "ok", "failed", "skipped", "waiting"}
-    known = {
-        field.name: state[field.name]
-        for field in fields(Snapshot)
-        if field.name in state and field.name != "running"
-    }
-    missing = dict.fromkeys(counts, 0) | {"sweep": "?"}
-    running = tuple(_running(item) for item in state.get("running", ()))
-    return Snapshot(**{**missing, **known, "running": running})
 
 
 def _running(item: Mapping[str, Any]) -> Running:

@@ -5,7 +5,6 @@ A check never raises: a broken installation is what it is for.
 
 import os
 import platform
-import re
 import shutil
 import sys
 import urllib.error
@@ -16,7 +15,10 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
+from packaging.requirements import Requirement
+
 from workers.contract.errors import SinkSweepError
+from workers.contract.failures import reason_of
 
 HUB_TIMEOUT = 5.0
 _FREE_BYTES = 2_000_000_000
@@ -62,8 +64,7 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     except SinkSweepError as error:
         return Check(name, "failed", str(error))
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
-        return Check(name, "failed", f"{type(error).__name__}: {reason}")
+        return Check(name, "failed", f"{type(error).__name__}: {reason_of(error)}")
 
 
 def _python() -> Check:
@@ -73,31 +74,27 @@ def _python() -> Check:
 def _packages() -> Iterator[Check]:
     """Compare what is installed with the lower bounds of this distribution."""
     try:
-        wanted = [text for text in requires("sinksweep") or [] if "extra ==" not in text]
+        wanted = requires("sinksweep") or []
     except PackageNotFoundError:
         message = "sinksweep itself is not installed; pip install -e . in its checkout"
         yield Check("packages", "warning", message)
         return
-    for text in wanted:
-        match = re.match(r"([\w.-]+)(?:\[[\w,]*\])?>=([\d.]+)", text)
-        if match:
-            yield _package(match.group(1), match.group(2))
+    for requirement in map(Requirement, wanted):
+        if requirement.marker is None:  # not of an extra
+            yield _package(requirement)
 
 
-def _package(name: str, bound: str) -> Check:
+def _package(requirement: Requirement) -> Check:
+    name = requirement.name
     optional = "; only --inline works without it" if name in ("ray", "datasets") else ""
     try:
         found = version(name)
     except PackageNotFoundError:
         state: Literal["warning", "failed"] = "warning" if optional else "failed"
-        return Check(name, state, f"not installed; pip install '{name}>={bound}'{optional}")
-    if _numbers(found) < _numbers(bound):
-        return Check(name, "failed", f"{found} is too old; pip install '{name}>={bound}'")
+        return Check(name, state, f"not installed; pip install '{requirement}'{optional}")
+    if not requirement.specifier.contains(found, prereleases=True):
+        return Check(name, "failed", f"{found} does not fit; pip install '{requirement}'")
     return Check(name, "ok", found)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text.split("+")[0])[:3])
 
 
 def _device() -> Check:

@@ -40,6 +40,10 @@ class GroupCommit:
         """Let a finished span wait for the next commit of spans."""
         self._spans.setdefault(row["run_id"], []).append(row)
 
+    def write_tokens(self, run_id: str, parquet: bytes) -> None:
+        """Commit the losses of every token of an evaluation at once. Raises `StoreError`."""
+        self._store.write_tokens(run_id, parquet)
+
     def drop_spans(self, run_id: str) -> None:
         """Forget the spans of an evaluation that has its result."""
         self._spans.pop(run_id, None)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import StoreError, StoreVersionError
 from orchestrator.store.storage import Storage
+from workers.contract.failures import reason_of
 from workers.contract.rows import SCHEMA_VERSION
 
 SUFFIX = ".parquet"
@@ -129,10 +130,10 @@ def read_whole(
     except FileNotFoundError:
         return None
     except pa.ArrowException as error:
-        return f"damaged: {_first_line(error)}"
+        return f"damaged: {reason_of(error)}"
     except OSError as error:
         if storage.local_root is not None:
-            return f"damaged: {_first_line(error)}"
+            return f"damaged: {reason_of(error)}"
     # From afar, a broken connection looks like a broken file: look at the whole of it.
     try:
         content = storage.fetch(folder, name)
@@ -143,7 +144,7 @@ def read_whole(
     try:
         return _parse(pa.BufferReader(content), wanted, path)
     except (pa.ArrowException, OSError) as error:
-        return f"damaged: {_first_line(error)}"
+        return f"damaged: {reason_of(error)}"
 
 
 def _parse(source: pa.NativeFile, wanted: pa.Schema, path: str) -> pa.Table | str:
@@ -197,7 +198,3 @@ def mask_of(places: "pa.ChunkedArray[Any]", length: int) -> pa.BooleanArray:
     mask = np.zeros(length, dtype=bool)
     mask[places.to_numpy()] = True
     return pa.array(mask)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

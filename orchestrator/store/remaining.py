@@ -5,7 +5,7 @@ row of such a device. Failed evaluations are run again unless the user says othe
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +59,15 @@ def find_remaining(
         tuple(skipped.tolist()),
         frozenset(reading.names),
     )
+
+
+def done_among(
+    planned: Mapping[str, PlannedEvaluation], resources: Resources, trials: pa.Table
+) -> set[str]:
+    """Return the run ids of these evaluations whose result is among rows of `STATE_COLUMNS`."""
+    run_ids = pa.array(list(planned), pa.string())
+    done = is_done(run_ids, list(planned.values()), resources, trials)
+    return {run_id for run_id, is_there in zip(planned, done, strict=True) if is_there}
 
 
 def is_done(

@@ -9,7 +9,8 @@ one exception: `replace`, for the small heartbeat files that only their own driv
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
@@ -191,21 +192,29 @@ class ObjectStorage:
 def _open_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     files, prefix = pyarrow.fs.FileSystem.from_uri(uri)
     if isinstance(files, pyarrow.fs.S3FileSystem):
-        files = _single_put(files)
+        files = _single_put(uri, files.region)
     return files, prefix
 
 
-def _single_put(files: pyarrow.fs.S3FileSystem) -> pyarrow.fs.S3FileSystem:
-    """Reopen S3 so that a small object is one PutObject, and nothing waits forever.
+def _single_put(uri: str, region: str) -> pyarrow.fs.S3FileSystem:
+    """Open S3 so that a small object is one PutObject, and nothing waits forever.
 
-    By default even a small object is a multipart upload: three requests in place of one.
+    By default even a small object is a multipart upload: three requests in place of one. The URI's
+    user, password and query are those that `FileSystem.from_uri` documents.
     """
-    parts: Any = files.__reduce__()  # pyarrow's own way of copying one
-    rebuild, (settings,) = parts
-    wanted = {"allow_delayed_open": True, "connect_timeout": 10.0, "request_timeout": 60.0}
-    known = {name: value for name, value in wanted.items() if name in settings}
-    reopened: pyarrow.fs.S3FileSystem = rebuild(settings | known)
-    return reopened
+    address = urlsplit(uri)
+    query = dict(parse_qsl(address.query))
+    options: dict[str, Any] = {  # the stubs do not know all of them
+        "access_key": unquote(address.username) if address.username else None,
+        "secret_key": unquote(address.password) if address.password else None,
+        "region": region,
+        "scheme": query.get("scheme"),
+        "endpoint_override": query.get("endpoint_override"),
+        "allow_delayed_open": True,
+        "connect_timeout": 10.0,
+        "request_timeout": 60.0,
+    }
+    return pyarrow.fs.S3FileSystem(**options)
 
 
 def _patiently(action: Callable[[], _Result]) -> _Result:

@@ -127,6 +127,13 @@ class Store:
             ) from error
         return name
 
+    def write_tokens(self, run_id: str, parquet: bytes) -> None:
+        """Commit `tokens/<run_id>.parquet`; the latest attempt's stands. Raises `StoreError`."""
+        try:
+            self.storage.write(TOKENS_FOLDER, f"{run_id}.parquet", parquet)
+        except OSError as error:
+            raise StoreError(f"{self.uri}/{TOKENS_FOLDER}: cannot be written: {error}") from error
+
     def _append(self, folder: str, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             table = pa.Table.from_pylist(rows, schema=SCHEMAS[folder])

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli import sweep as command
 from orchestrator.progress.notify import Notifier
-from orchestrator.progress.snapshot import Silent, snapshot_of
+from orchestrator.progress.snapshot import Silent, Snapshot
 from orchestrator.store.store import Store
 from tests.support.cli_reference import FILE, reference
 from tests.support.sweeps import GRID, ok_run_ids, row
@@ -296,7 +296,7 @@ def test_one_message_is_posted_where_a_launch_breaks_off(
 ) -> None:
     url, taken = webhook
     display = Notifier(url, Silent())
-    display.update(snapshot_of({"sweep": "s", "total": 9, "ok": 3, "state": "running"}))
+    display.update(Snapshot.from_json({"sweep": "s", "total": 9, "ok": 3, "state": "running"}))
     assert taken == []
     display.close()
     (message,) = taken

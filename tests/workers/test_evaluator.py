@@ -2,12 +2,18 @@
 
 import math
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from orchestrator.driver.loop import LaunchOptions, run_sweep
+from orchestrator.executors.inline import InlineExecutor
+from orchestrator.progress.snapshot import Silent
+from orchestrator.store.store import Store
+from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from tests.support.models import demo, tiny_transformer
-from workers.contract.events import Assignment, Finished, Progress, SpanDone
+from workers.contract.events import Assignment, Finished, Progress, SpanDone, TokenLosses
 from workers.contract.rows import TRIALS
 from workers.contract.spec import EvalSpec, loading_key
 from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
@@ -224,11 +230,15 @@ def test_a_folder_without_a_tokenizer_is_evaluated_on_token_ids_alone(evaluator,
 
 
 def test_losses_of_single_tokens_are_stored_on_request(tmp_path):
-    options = {"device": "cpu", "num_threads": 1, "store_tokens": str(tmp_path)}
-    evaluator = EvaluatorHost(DEFAULT_EVALUATOR, options)
-    _, row = run(evaluator, spec("streaming", save_token_nll=True))
-    assert row["status"] == "ok", row["traceback"]
-    table = pq.read_table(tmp_path / "tokens" / f"{row['run_id']}.parquet")
+    wanted = spec("streaming", save_token_nll=True)
+    sweep = Sweep("s", Resources(), (PlannedEvaluation(wanted, 0, 0),), 0)
+    options = {"device": "cpu", "num_threads": 1}
+    summary = run_sweep(
+        sweep, Store(tmp_path), InlineExecutor(options=options), LaunchOptions(), Silent()
+    )
+    assert summary.ok == 1
+    (row,) = Store(tmp_path).results().to_pylist()
+    table = pq.read_table(tmp_path / "tokens" / f"{wanted.run_id}.parquet")
     assert table.num_rows == row["n_tokens"]
     assert table["document"].unique().to_pylist() == [0, 1, 2]
     assert sum(table["nll"].to_pylist()) == pytest.approx(row["nll_sum"], rel=1e-6)
@@ -245,13 +255,13 @@ def test_a_long_document_reports_where_it_stands(evaluator, monkeypatch):
     assert reports[-1].perplexity == pytest.approx(row["perplexity"])
 
 
-def test_a_document_with_nothing_to_score_keeps_its_number_among_the_tokens(tmp_path):
+def test_a_document_with_nothing_to_score_keeps_its_number_among_the_tokens():
     lengths = (5, 1, 4)
     documents = [
         TokenisedDocument(str(length), torch.arange(length), None, False) for length in lengths
     ]
     one = spec("dense", save_token_nll=True)
-    whole = scoring.QualityPass(demo(), one, documents, chunks.Chunk(256), str(tmp_path))
-    list(whole.run(()))
-    table = pq.read_table(tmp_path / "tokens" / f"{one.run_id}.parquet")
+    whole = scoring.QualityPass(demo(), one, documents, chunks.Chunk(256))
+    (losses,) = [event for event in whole.run(()) if isinstance(event, TokenLosses)]
+    table = pq.read_table(pa.BufferReader(losses.parquet))
     assert table["document"].to_pylist() == [0] * 4 + [2] * 3

@@ -49,6 +49,14 @@ class SpanDone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenLosses:
+    """The loss of every scored token, once, before the row that they belong to."""
+
+    parquet: bytes
+    """A whole Parquet file; the driver commits it as `STORE/tokens/<run_id>.parquet`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished:
     """The attempt is over: its one row, `ok` or `failed`."""
 
@@ -57,6 +65,6 @@ class Finished:
     """False: the evaluator must be replaced (`failures.Failure.evaluator_usable`)."""
 
 
-Event = Progress | SpanDone | Finished
-Evaluation = Generator[Progress | SpanDone, None, Mapping[str, Any]]
+Event = Progress | SpanDone | TokenLosses | Finished
+Evaluation = Generator[Progress | SpanDone | TokenLosses, None, Mapping[str, Any]]
 """One evaluation under way: yields, returns its result columns, and raises what goes wrong."""

@@ -91,6 +91,11 @@ def kind_of(error: BaseException) -> str:
     return ERROR
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the first line of an error's message; its class where it has none."""
+    return first_line(str(error)) or type(error).__name__
+
+
 def first_line(text: str | None) -> str:
     """Return the first line of an error's message, for a place that has room for one."""
     return ((text or "").strip().splitlines() or [""])[0]

@@ -1,9 +1,7 @@
 """What the Hugging Face Hub is asked for directly: which commit a revision is, what is cached.
 
 An evaluation is identified by a commit, never by a branch. A 40-digit commit needs no network; a
-branch or tag is looked up on the Hub or, where that cannot be reached, in the local cache's
-`refs/`. The layout of the cache (`models--owner--name/{refs,snapshots}`) is documented by the Hub
-and the same in every tool that uses it.
+branch or tag is looked up on the Hub or, where that cannot be reached, in the local cache.
 """
 
 import functools
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from workers.contract.errors import SinkSweepError
+from workers.contract.failures import reason_of
 
 RepoType = Literal["model", "dataset"]
 
@@ -36,8 +35,16 @@ def commit(repo: str, repo_type: RepoType, revision: str | None) -> str:
 
 def cached_snapshot(repo: str, repo_type: RepoType, commit_: str) -> Path | None:
     """Return the folder with the cached files of a commit; it may hold only some of them."""
-    folder = _cache_folder(repo, repo_type) / "snapshots" / commit_
-    return folder if folder.is_dir() else None
+    from huggingface_hub import snapshot_download  # lazily: most evaluations need no Hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            repo, repo_type=repo_type, revision=commit_, local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return None
+    return Path(found)
 
 
 def silence(repo: str, repo_type: RepoType, commit_: str) -> str | None:
@@ -52,12 +59,8 @@ def silence(repo: str, repo_type: RepoType, commit_: str) -> str | None:
         if not HF_HUB_OFFLINE:
             HfApi().repo_info(repo, repo_type=repo_type, revision=commit_, timeout=_TIMEOUT_S)
     except Exception as error:  # the HTTP library's own classes change with its version
-        return _first_line(error)
+        return reason_of(error)
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 @functools.cache
@@ -88,20 +91,11 @@ def _unreachable(repo: str, repo_type: RepoType, revision: str, error: Exception
     cache = f"hf download --repo-type {repo_type} {repo} --revision {revision}"
     return (
         f"the Hub cannot be reached to look up {repo_type} {repo} at {revision!r} "
-        f"({_first_line(error)}); "
+        f"({reason_of(error)}); "
         f"cache it first with `{cache}`, or give the 40-digit commit as {repo_type}_revision"
     )
 
 
 def _cached_commit(repo: str, repo_type: RepoType, revision: str) -> str | None:
-    reference = _cache_folder(repo, repo_type) / "refs" / revision
-    if not reference.is_file():
-        return None
-    text = reference.read_text(encoding="utf-8").strip()
-    return text if is_commit(text) else None
-
-
-def _cache_folder(repo: str, repo_type: RepoType) -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE  # reads HF_HOME and its like
-
-    return Path(HF_HUB_CACHE) / f"{repo_type}s--{repo.replace('/', '--')}"
+    folder = cached_snapshot(repo, repo_type, revision)
+    return folder.name if folder is not None and is_commit(folder.name) else None

@@ -7,9 +7,8 @@ store are not computed again.
 
 import math
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from workers.attention.visibility import visibility_of
 from workers.contract.cost import quality_forwards
-from workers.contract.events import Progress, SpanDone
+from workers.contract.events import Evaluation, Progress, SpanDone, TokenLosses
 from workers.contract.rows import SCHEMA_VERSION, Span
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import block_sums, perplexity
@@ -64,12 +63,11 @@ class QualityPass:
         spec: EvalSpec,
         documents: Sequence[TokenisedDocument],
         chunk: Chunk,
-        store_tokens: str | None,
     ) -> None:
         self.loaded, self.spec, self.documents, self.chunk = loaded, spec, documents, chunk
-        self._log = TokenLog(spec, store_tokens) if spec.save_token_nll else None
+        self._log = TokenLog() if spec.save_token_nll else None
 
-    def run(self, stored: Sequence[Span]) -> Generator[Progress | SpanDone, None, dict[str, Any]]:
+    def run(self, stored: Sequence[Span]) -> Evaluation:
         """Score what the store does not hold; yield every span but the last; return the columns."""
         # The losses of every single token are wanted: then the stored sums are of no use.
         spans = contiguous(stored) if self._log is None else []
@@ -94,7 +92,7 @@ class QualityPass:
             if meter.is_due():
                 yield self._progress(index, meter)
         if self._log is not None:
-            self._log.write()
+            yield TokenLosses(parquet=self._log.parquet())
         lengths = [len(document.ids) for document in self.documents]
         forwards = {"token_forwards": quality_forwards(self.spec, lengths)}
         return quality_columns(self.spec, spans) | forwards

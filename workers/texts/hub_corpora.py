@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.contract.errors import CorpusError
+from workers.contract.failures import reason_of
 from workers.models import hub
 from workers.texts.text_files import parquet_texts
 
@@ -95,7 +96,7 @@ def _download(dataset: str, corpus: HubCorpus, split: str, commit: str) -> Itera
         only = {split: f"{corpus.folder}/{split}-*.parquet"}
         rows: Any = load_dataset(corpus.repo, data_files=only, split=split, revision=commit)
     except Exception as error:  # one of a dozen classes, by what fails first
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = reason_of(error)
         raise CorpusError(_cannot_load(dataset, corpus, split, commit, reason)) from error
     if _COLUMN not in rows.column_names:
         raise CorpusError(

@@ -13,7 +13,7 @@ from orchestrator.driver import loop, retries
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import StoreError
 from orchestrator.executors.inline import InlineExecutor
-from orchestrator.progress.snapshot import Running, Snapshot, Summary, describe_snapshot
+from orchestrator.progress.snapshot import Running, Snapshot
 from orchestrator.store import group_commit
 from orchestrator.store.heartbeats import read_drivers, request_cancel
 from orchestrator.store.store import Store
@@ -32,7 +32,7 @@ def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def launch(
     sweep: Sweep, root: Path, options: LaunchOptions | None = None, **evaluator: Any
-) -> tuple[Summary, Listening]:
+) -> tuple[Snapshot, Listening]:
     listener = Listening()
     executor = InlineExecutor(evaluator=CRASHING, options=evaluator)
     summary = run_sweep(sweep, Store(root), executor, options or LaunchOptions(), listener)
@@ -308,9 +308,9 @@ def test_a_perplexity_that_overflows_does_not_disturb_the_heartbeat() -> None:
     running = (Running(run_id="x", label="y", progress=progress),)
     numbers = dict.fromkeys(("total", "done_before", "done_elsewhere", "ok", "failed"), 0)
     snapshot = Snapshot(sweep="s", skipped=0, waiting=0, running=running, **numbers)
-    (described,) = describe_snapshot(snapshot)["running"]
+    (described,) = snapshot.to_json()["running"]
     assert described["perplexity"] is None
-    json.dumps(describe_snapshot(snapshot), allow_nan=False)
+    json.dumps(snapshot.to_json(), allow_nan=False)
 
 
 class Forgetful(InlineExecutor):

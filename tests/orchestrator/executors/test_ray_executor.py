@@ -18,7 +18,7 @@ from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import ClusterError, ResourcesError
 from orchestrator.executors import ray_executor
 from orchestrator.executors.ray_executor import RayExecutor
-from orchestrator.progress.snapshot import Summary
+from orchestrator.progress.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources, Sweep
 from tests.support.ray_clusters import cluster_of
@@ -51,7 +51,7 @@ def launch(
     root: Path,
     options: LaunchOptions | None = None,
     **evaluator: Any,
-) -> Summary:
+) -> Snapshot:
     store = Store(root)
     executor = RayExecutor(
         cluster,

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from orchestrator.cli import sweep as command
 from orchestrator.progress.display import plain_line
-from orchestrator.progress.snapshot import Running, Snapshot, describe_snapshot, snapshot_of
+from orchestrator.progress.snapshot import Running, Snapshot
 from orchestrator.reports.status import read_status
 from orchestrator.store.heartbeats import (
     boot_id,
@@ -50,7 +50,7 @@ SNAPSHOT = Snapshot(
     evaluators=1,
     per_second=0.5,
     seconds_left=6.0,
-    elapsed=8.0,
+    seconds=8.0,
 )
 
 
@@ -67,7 +67,7 @@ def failed(seed: int, message: str, minute: int = 0, **columns: Any) -> dict[str
 def driver(store: Store, writer: str, **changes: Any) -> None:
     """Leave the file of a running driver in the store."""
     state = {
-        **describe_snapshot(SNAPSHOT),
+        **SNAPSHOT.to_json(),
         "writer": writer,
         "counter": 1,
         "hostname": "here",
@@ -161,7 +161,7 @@ def test_a_driver_elsewhere_lives_while_its_counter_advances(store: Store) -> No
 def test_a_snapshot_survives_its_way_through_the_store(store: Store) -> None:
     driver(store, "w")
     (state,) = living_drivers(store)
-    found = snapshot_of(state)
+    found = Snapshot.from_json(state)
     assert (found.done, found.total, found.failed, found.seconds_left) == (5, 9, 1, 6.0)
     assert found.running[0].progress == PROGRESS
     assert "s: 5/9 done, 1 running, 1 failed" in plain_line(state)
