@@ -9,7 +9,7 @@ one exception: `replace`, for the small heartbeat files that only their own driv
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
@@ -204,12 +204,15 @@ def _single_put(uri: str, region: str) -> pyarrow.fs.S3FileSystem:
     """
     address = urlsplit(uri)
     query = dict(parse_qsl(address.query))
+    # `from_uri` obeys these variables of the AWS tools, the constructor does not.
+    other = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    scheme, _, endpoint = other.rpartition("://")
     options: dict[str, Any] = {  # the stubs do not know all of them
         "access_key": unquote(address.username) if address.username else None,
         "secret_key": unquote(address.password) if address.password else None,
         "region": region,
-        "scheme": query.get("scheme"),
-        "endpoint_override": query.get("endpoint_override"),
+        "scheme": query.get("scheme") or scheme or "https",
+        "endpoint_override": query.get("endpoint_override") or endpoint or None,
         "allow_delayed_open": True,
         "connect_timeout": 10.0,
         "request_timeout": 60.0,

@@ -217,7 +217,7 @@ def test_a_commit_is_taken_as_it_is() -> None:
 RESOLVE = """
 import json, sys
 from workers.contract.errors import SinkSweepError
-from workers.fingerprint import resolve
+from workers.revisions import resolve
 from workers.contract.spec import EvalSpec
 try:
     found = resolve(EvalSpec(method="dense", **json.loads(sys.argv[1])))
@@ -259,6 +259,7 @@ def test_offline_a_branch_is_looked_up_in_the_cache(tmp_path: Path) -> None:
     for repo in ("models--owner--name", "datasets--emozilla--pg19-test"):
         (tmp_path / "hub" / repo / "refs").mkdir(parents=True)
         (tmp_path / "hub" / repo / "refs" / "main").write_text(COMMIT)
+        (tmp_path / "hub" / repo / "snapshots" / COMMIT).mkdir(parents=True)
     fields = {"model": "owner/name", "dataset_revision": "main"}
     assert resolve_elsewhere(tmp_path, fields, HF_HUB_OFFLINE="1") == [COMMIT, COMMIT]
 

@@ -22,9 +22,9 @@ BOOKS = ["  The first book.\n\n\nIt has blank lines.\n", "The second.", "The thi
 
 READ = """
 import json, sys
-from workers.corpora import read_documents
-from workers.errors import CorpusError
-from workers.spec import EvalSpec
+from workers.texts.corpora import read_documents
+from workers.contract.errors import CorpusError
+from workers.contract.spec import EvalSpec
 try:
     found = read_documents(EvalSpec(model="demo", method="dense", **json.loads(sys.argv[1])))
     result = [document.text for document in found]
