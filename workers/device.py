@@ -4,6 +4,9 @@ import importlib.metadata
 import os
 import platform
 import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ def device_columns(device: torch.device) -> dict[str, Any]:
         return {
             "device_name": properties.name,
             "device_uuid": uuid,
-            "device_shared": _shared(uuid),
+            "device_shared": _shared(device),
             "num_threads": torch.get_num_threads(),
         }
     return {"device_name": cpu_name(), "num_threads": torch.get_num_threads()}
@@ -54,17 +57,112 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _shared(uuid: str | None) -> bool | None:
+@dataclass(frozen=True, kw_only=True)
+class GpuState:
+    """What NVML tells about a GPU at one moment; None is what it does not tell here."""
+
+    read_at_us: int
+    """Microseconds since the epoch, as NVML dates its samples."""
+    clock_mhz: int | None
+    slowed_by: tuple[str, ...]
+    """Reasons for which the device runs below its clock; a power cap is how it is meant to run."""
+    others_share: float | None
+    """Share of the device's time that other processes took since the state before."""
+
+
+def gpu_state(device: torch.device, *, since: GpuState | None) -> GpuState | None:
+    """Ask NVML about a GPU; None on a CPU and where NVML cannot be asked."""
+    if (handle := _nvml_handle(device)) is None:
+        return None
+    import pynvml
+
+    return GpuState(
+        read_at_us=time.time_ns() // 1000,
+        clock_mhz=_asked(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        slowed_by=_slowed_by(handle),
+        others_share=None if since is None else _others_share(handle, since.read_at_us),
+    )
+
+
+_SLOWED_BY = {
+    "HwSlowdown": "hardware slowdown",
+    "SwThermalSlowdown": "heat (driver)",
+    "HwThermalSlowdown": "heat (hardware)",
+    "HwPowerBrakeSlowdown": "power brake",
+}
+
+
+def _slowed_by(handle: Any) -> tuple[str, ...]:
+    import pynvml
+
+    bits = _asked(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+    named = {
+        getattr(pynvml, f"nvmlClocksEventReason{name}"): said for name, said in _SLOWED_BY.items()
+    }
+    return tuple(said for bit, said in named.items() if bits & bit)
+
+
+def _others_share(handle: Any, since_us: int) -> float | None:
+    """Return the share of the multiprocessors' time that others took, from NVML's samples."""
+    import pynvml
+
+    others = _other_processes(handle)
+    if not others:
+        return None if others is None else 0.0
+    samples = _asked(pynvml.nvmlDeviceGetProcessUtilization, handle, since_us)
+    if samples is None:  # NVML does not sample on this device, or has no sample that young
+        return None
+    taken: dict[int, list[int]] = {}
+    for sample in samples:
+        if sample.pid in others:
+            taken.setdefault(sample.pid, []).append(sample.smUtil)
+    return min(1.0, sum(sum(used) / len(used) for used in taken.values()) / 100)
+
+
+def _shared(device: torch.device) -> bool | None:
     """Tell whether another process computes on this GPU; None where NVML cannot be asked."""
+    handle = _nvml_handle(device)
+    others = None if handle is None else _other_processes(handle)
+    return None if others is None else bool(others)
+
+
+def _other_processes(handle: Any) -> frozenset[int] | None:
+    """Return the processes that compute on a GPU, without this one.
+
+    In a container NVML may know this process by another number: one that is unknown is then ours.
+    """
+    import pynvml
+
+    processes = _asked(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    if processes is None:
+        return None
+    found = {process.pid for process in processes}
+    if os.getpid() in found or len(found) != 1:
+        return frozenset(found - {os.getpid()})
+    return frozenset() if torch.cuda.is_initialized() else frozenset(found)  # type: ignore[no-untyped-call]
+
+
+def _nvml_handle(device: torch.device) -> Any | None:
+    if device.type != "cuda":
+        return None
     try:
-        import pynvml  # optional: comes with the NVIDIA tools, not with us
+        import pynvml  # evaluation works without it: a GPU machine may have little more than torch
     except ImportError:
         return None
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{str(uuid).removeprefix('GPU-')}")
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        return any(process.pid != os.getpid() for process in processes)
+    except pynvml.NVMLError:  # no driver
+        return None
+    uuid = str(getattr(torch.cuda.get_device_properties(device), "uuid", ""))
+    return _asked(pynvml.nvmlDeviceGetHandleByUUID, f"GPU-{uuid.removeprefix('GPU-')}")
+
+
+def _asked(question: Callable[..., Any], *arguments: Any) -> Any:
+    """Return NVML's answer; None where this device or driver has none."""
+    import pynvml
+
+    try:
+        return question(*arguments)
     except pynvml.NVMLError:
         return None
 

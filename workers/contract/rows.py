@@ -100,6 +100,9 @@ class Latency(TypedDict, total=False):
     latency_full_budget: bool | None
     latency_recorded: bool | None  # steps were replayed: a CUDA graph, or a trace on a CPU
     latency_note: str | None
+    timing_noise: float | None  # share of the timed steps' time that others took, 0 to 1
+    timing_disturbed: str | None  # why the time cannot be believed; null: nothing was found
+    timing_repeats: int | None  # that were run, the disturbed ones that were repeated included
 
 
 class Provenance(TypedDict, total=False):

@@ -5,59 +5,47 @@ untimed warm-up steps, several times over. The state before them comes from the 
 Loading, tokenisation and the parallel pass are outside every timing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from workers.attention.chunked import CHUNK, state_before
 from workers.attention.native import NativeDecoder
 from workers.attention.ring import RingPass
 from workers.attention.visibility import visibility_of
+from workers.contract.events import Progress
 from workers.contract.spec import EvalSpec
 from workers.device import peak_memory_bytes, reset_peak_memory
+from workers.latency.repeats import Decode, DecodePlan, decoding, plan_decode
 from workers.latency.replay import recorded
 from workers.latency.steppers import NativeStepper, Recordable, RingStepper, Stepper, WindowStepper
-from workers.latency.timing import Timing, timed_once, timed_steps
+from workers.latency.timing import Timing, timed_once
 from workers.models.loading import LoadedModel
-
-
-@dataclass(frozen=True)
-class DecodePlan:
-    """Which queries are run: `warmup` untimed ones, then `timed`."""
-
-    first: int
-    warmup: int
-    timed: int
-
-    @property
-    def span(self) -> range:
-        """All queries that are run."""
-        return range(self.first, self.first + self.warmup + self.timed)
-
-
-def plan_decode(n_tokens: int, spec: EvalSpec) -> DecodePlan | None:
-    """Choose the last queries of a document of `n_tokens`; None if it is too short."""
-    first = n_tokens - 1 - spec.decode_tokens - spec.warmup_tokens
-    return None if first < 0 else DecodePlan(first, spec.warmup_tokens, spec.decode_tokens)
 
 
 def decode_latency(
     loaded: LoadedModel, ids: Tensor, spec: EvalSpec, chunk: int = CHUNK
-) -> dict[str, Any]:
-    """Time the decode of one document and return the latency columns of its row."""
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Time the decode of one document; yields progress, returns the latency columns of its row."""
     plan = plan_decode(len(ids), spec)
     if plan is None:
         needed = spec.decode_tokens + spec.warmup_tokens + 1
         return {"latency_note": f"longest document has {len(ids)} tokens, {needed} are needed"}
+    yield decoding(plan, spec, repeat=1, timed=0)
     stepper, prefill_ms = _stepper(loaded, ids.to(loaded.device), spec, plan, chunk)
     reset_peak_memory(loaded.device)
     first_token_ms = timed_once(stepper.step, loaded.device)
     record = _record(stepper, loaded, spec.budget, plan)
-    timed = record or stepper
-    timings = [_one_repeat(timed, plan, loaded.device) for _ in range(spec.repeats)]
+    decode = Decode(
+        stepper=record or stepper,
+        plan=plan,
+        spec=spec,
+        device=loaded.device,
+        host_bound=record is None or loaded.device.type == "cpu",
+    )
+    repeats = yield from decode.undisturbed()
     budget = spec.budget
     return {
         "prefill_ms": prefill_ms,
@@ -65,7 +53,8 @@ def decode_latency(
         "peak_memory_bytes": peak_memory_bytes(loaded.device),
         "latency_recorded": record is not None,
         "latency_full_budget": None if budget is None else plan.first + plan.warmup >= budget,
-        **summary(timings, plan.timed),
+        **repeats.columns(),
+        **summary([repeat.timing for repeat in repeats.kept], plan.timed),
     }
 
 
@@ -84,13 +73,6 @@ def summary(timings: list[Timing], n_steps: int) -> dict[str, float]:
         "runtime_ms_max": max(totals),
         "tokens_per_second": n_steps / runtime_ms * 1e3,
     }
-
-
-def _one_repeat(stepper: Stepper, plan: DecodePlan, device: torch.device) -> Timing:
-    stepper.reset()
-    for _ in range(plan.warmup):
-        stepper.step()
-    return timed_steps(stepper.step, plan.timed, device)
 
 
 def _record(

@@ -6,8 +6,9 @@ never waits inside the timed region. CPU: `perf_counter` around every step.
 
 import gc
 import itertools
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,6 +33,12 @@ def timed_steps(step: Step, n_steps: int, device: torch.device) -> Timing:
         if device.type == "cuda":
             return _timed_on_cuda(step, n_steps)
         return _timed_on_cpu(step, n_steps)
+
+
+def joined(pieces: Sequence[Timing]) -> Timing:
+    """Return pieces that were timed one after another as one timing."""
+    steps = [step for piece in pieces for step in piece.steps_ms]
+    return Timing(steps, math.fsum(piece.total_ms for piece in pieces))
 
 
 def timed_once(work: Step, device: torch.device) -> float:

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tests.support.families import NATIVE
+from tests.support.latency import latency_columns
 from tests.support.models import random_ids, tiny, tiny_transformer
 from workers.attention.native import NativeDecoder, check_native
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.errors import UnsupportedModelError
 from workers.contract.spec import EvalSpec
-from workers.latency.measure import decode_latency
 from workers.quality.nll import recompute_nll, stream_nll
 from workers.quality.selfcheck import self_check
 
@@ -92,7 +92,7 @@ def test_decoding_is_timed(method):
         warmup_tokens=2,
         repeats=2,
     )
-    row = decode_latency(tiny("falcon"), random_ids(80), spec)
+    row = latency_columns(tiny("falcon"), random_ids(80), spec)
     assert row["runtime_ms"] > 0
 
 

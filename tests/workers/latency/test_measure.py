@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 
+from tests.support.latency import latency_columns
 from tests.support.models import random_ids, tiny
 from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.spec import EvalSpec
-from workers.latency.measure import decode_latency, plan_decode, summary
+from workers.latency.measure import summary
+from workers.latency.repeats import plan_decode
 from workers.latency.steppers import RingStepper, WindowStepper
 from workers.latency.timing import Timing
 from workers.quality.nll import recompute_nll, stream_nll, token_nll
@@ -60,7 +62,7 @@ def spec(method, **changes):
 
 @pytest.mark.parametrize("method", ["dense", "streaming", "recompute"])
 def test_every_method_is_timed_on_the_last_scored_positions(method):
-    row = decode_latency(tiny("llama"), random_ids(100), spec(method))
+    row = latency_columns(tiny("llama"), random_ids(100), spec(method))
     assert row["runtime_ms_min"] <= row["runtime_ms"] <= row["runtime_ms_max"]
     assert row["latency_ms_p50"] <= row["latency_ms_p90"] <= row["latency_ms_p99"]
     assert row["tokens_per_second"] == pytest.approx(20 / row["runtime_ms"] * 1e3)
@@ -76,12 +78,12 @@ def test_the_timed_queries_are_the_last_ones_after_the_warmup():
 
 
 def test_a_document_that_never_fills_the_cache_says_so():
-    row = decode_latency(tiny("llama"), random_ids(100), spec("streaming", window_size=90))
+    row = latency_columns(tiny("llama"), random_ids(100), spec("streaming", window_size=90))
     assert row["latency_full_budget"] is False
 
 
 def test_a_document_too_short_has_no_latency_and_says_why():
-    row = decode_latency(tiny("llama"), random_ids(24), spec("streaming"))
+    row = latency_columns(tiny("llama"), random_ids(24), spec("streaming"))
     assert row == {"latency_note": "longest document has 24 tokens, 25 are needed"}
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from tests.support.latency import latency_columns
 from tests.support.models import random_ids, tiny
 from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.spec import EvalSpec
-from workers.latency.measure import decode_latency
 from workers.latency.replay import RecordedStepper, recorded
 from workers.latency.steppers import RingStepper, Stepper, WindowStepper
 from workers.models.loading import LoadedModel, load
@@ -108,18 +108,18 @@ def _spec(method: str, window_size: int = 30) -> EvalSpec:
 
 @pytest.mark.parametrize("method", ["dense", "streaming", "recompute"])
 def test_every_method_is_timed_on_its_record(method):
-    assert decode_latency(tiny("llama"), IDS, _spec(method))["latency_recorded"] is True
+    assert latency_columns(tiny("llama"), IDS, _spec(method))["latency_recorded"] is True
 
 
 @pytest.mark.parametrize("method", ["streaming", "recompute"])
 def test_no_method_is_recorded_where_a_window_still_grows(method):
-    row = decode_latency(tiny("llama"), IDS, _spec(method, window_size=180))
+    row = latency_columns(tiny("llama"), IDS, _spec(method, window_size=180))
     assert row["latency_recorded"] is False
 
 
 @pytest.mark.parametrize("method", ["streaming", "recompute"])
 def test_no_method_is_recorded_for_a_family_on_its_own_attention(method):
-    row = decode_latency(tiny("bloom"), IDS, _spec(method))
+    row = latency_columns(tiny("bloom"), IDS, _spec(method))
     assert row["latency_recorded"] is False
 
 
