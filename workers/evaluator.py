@@ -80,41 +80,8 @@ class Evaluator:
             scoring = QualityPass(loaded, spec, documents, chunk)
             row |= yield from scoring.run(assignment.spans)
         if "latency" in spec.measure:
-<<<<<<< HEAD
-            yield _phase("latency")
-            row |= decode_latency(loaded, longest.ids, spec, chunk.size)
-        return {**row, "chunk_size": chunk.size}
-=======
-            longest = max(documents, key=lambda document: len(document.ids))
             row |= yield from decode_latency(loaded, longest.ids, spec, chunk.size)
-        yield {**row, "chunk_size": chunk.size}
-
-    def _chunk_size(
-        self,
-        spec: EvalSpec,
-        loaded: LoadedModel,
-        documents: list[TokenisedDocument],
-        limit: int | None,
-    ) -> int:
-        longest = max(len(document.ids) for document in documents)
-        chosen = first_chunk(loaded, visibility_of(spec), longest, free_memory_bytes(self.device))
-        return min(chosen, limit or chosen)
-
-    def _identity(self, assignment: Assignment) -> dict[str, Any]:
-        return {
-            "row_id": uuid4().hex,
-            "attempt": assignment.attempt,
-            "sweep": assignment.sweep,
-            "source": "measured",
-            "eval_version": EVAL_VERSION,
-            "worker_sequence": self.sequence,
-            "started_at": datetime.now(timezone.utc),
-            **spec_columns(assignment.spec),
-            **device_columns(self.device),
-            **software_columns(),
-            **assignment.provenance,
-        }
->>>>>>> 22a4efb (Timings say who disturbed them: waits, other processes and clocks while the steps run; disturbed repeats are run again)
+        return {**row, "chunk_size": chunk.size}
 
     def _model(self, spec: EvalSpec) -> LoadedModel:
         if self._loaded is None or self._loaded.key != loading_key(spec):

@@ -22,6 +22,8 @@ COLD_FACTOR = 3.0
 """A time this much longer than that of rows with at least as much work is suspect."""
 UNSTEADY_FACTOR = 1.5
 """The slowest repeat may exceed the fastest by this factor."""
+FAR_APART = pd.Timedelta(hours=1)
+"""Between the two measurements of a speedup, at most."""
 _PEERS = ("source", "model_key", "dtype", "dataset_key", "max_tokens", *PLACE_KEYS, *TIMING_KEYS)
 SEVERITIES = ("error", "warning", "note")
 Spoilt = Literal["quality", "speed"]
@@ -135,6 +137,28 @@ def device_shared(frame: pd.DataFrame) -> Iterator[Breach]:
     yield from _about(rows, "device-shared", "error", message, spoils=("speed",))
 
 
+def disturbed(frame: pd.DataFrame) -> Iterator[Breach]:
+    """A time that others had a part in is not the method's (`workers/latency/disturbance.py`)."""
+    rows = frame[frame["timing_disturbed"].notna() & frame["runtime_ms"].notna()]
+    if not rows.empty:
+        by_noise = rows.sort_values("timing_noise", ascending=False, na_position="last")
+        worst = by_noise["timing_disturbed"].iloc[0]
+        message = (
+            f"disturbed while the steps were timed (worst: {worst}); measure these rows again "
+            "with: sweep launch --remeasure-disturbed"
+        )
+        yield from _about(rows, "disturbed-timing", "error", message, spoils=("speed",))
+
+
+def far_apart(frame: pd.DataFrame) -> Iterator[Breach]:
+    """A machine that has changed between the two times of a speedup is part of it."""
+    ended = frame.set_index("row_id")["finished_at"]
+    partner = frame["speed_partner"].map(ended[~ended.index.duplicated()])
+    rows = frame[(frame["finished_at"] - partner).abs() > FAR_APART]
+    message = "measured more than an hour apart from the baseline of their speedup"
+    yield from _about(rows, "pair-far-apart", "note", message)
+
+
 def mixed_places(frame: pd.DataFrame) -> Iterator[Breach]:
     """Speeds of one sweep from several machines or versions are never compared; say so."""
     timed = frame[frame["runtime_ms"].notna()]
@@ -207,13 +231,15 @@ RULES: tuple[Rule, ...] = (
     unpaired,
     not_full,
     device_shared,
+    disturbed,
+    far_apart,
     mixed_places,
     cold_starts,
     unsteady,
     parity,
     provenance,
 )
-SPOILING: tuple[Rule, ...] = (identical, device_shared, cold_starts, parity)
+SPOILING: tuple[Rule, ...] = (identical, device_shared, disturbed, cold_starts, parity)
 """The rules whose breaches spoil a number; they need no pairs."""
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -122,8 +121,11 @@ def _in_float32(loaded: LoadedModel) -> Iterator[Any]:
 
 
 def _free_bytes(device: torch.device) -> int:
-    free = free_memory_bytes(device)
-    return int(psutil.virtual_memory().available) if free is None else free
+    if (free := free_memory_bytes(device)) is not None:
+        return free
+    import psutil  # only here: a GPU machine may have little more than torch
+
+    return int(psutil.virtual_memory().available)
 
 
 def _first_layers(model: Any) -> Any:

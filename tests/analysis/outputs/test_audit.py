@@ -1,6 +1,7 @@
 """The audit finds each broken rule where it is broken, and nothing where it is not."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -105,3 +106,18 @@ def test_errors_come_first_and_findings_are_plain_data():
     order = [one.severity for one in found]
     assert order == sorted(order, key=("error", "warning", "note").index)
     assert json.loads(json.dumps(found[0].as_dict()))["rule"] == "device-shared"
+
+
+def test_a_disturbed_timing_is_an_error_that_names_the_reason_and_the_remedy():
+    rows = changed(2, timing_disturbed="others took 60% of the 2 cores", timing_noise=0.6)
+    (found,) = [one for one in audit(frames.tidy(table(rows))) if one.rule == "disturbed-timing"]
+    assert found.severity == "error"
+    assert "others took 60%" in found.message
+    assert "--remeasure-disturbed" in found.message
+    assert len(found.rows) == 1
+
+
+def test_a_pair_measured_more_than_an_hour_apart_is_noted():
+    late = clean()[1]["finished_at"] + timedelta(hours=2)
+    assert "pair-far-apart" not in rules(clean())
+    assert len(rules(changed(1, finished_at=late))["pair-far-apart"]) == 1

@@ -34,6 +34,7 @@ def test_honest_rows_carry_no_reason():
     ("changes", "rule", "spoils_quality", "spoils_speed"),
     [
         ({"device_shared": True}, "device-shared", False, True),
+        ({"timing_disturbed": "others took 60%"}, "disturbed-timing", False, True),
         ({"runtime_ms": 1e9}, "cold-start", False, True),
         ({"prefill_ms": 1e9}, "cold-start", False, False),
         ({"parity_max_abs_diff": 0.1}, "parity", True, True),
