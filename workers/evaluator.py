@@ -17,7 +17,7 @@ from workers.contract.errors import (
     UnsupportedModelError,
 )
 from workers.contract.events import Assignment, Evaluation, Progress
-from workers.contract.spec import EvalSpec, loading_key
+from workers.contract.spec import TEXT_FIELDS, EvalSpec, loading_key
 from workers.device import device_columns, free_memory_bytes, software_columns
 from workers.latency.measure import decode_latency
 from workers.models.loading import LoadedModel, load
@@ -102,7 +102,8 @@ class Evaluator:
 
     def _texts(self, spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
         fields = (spec.dataset, spec.dataset_revision, spec.split, spec.seed)
-        key = (loaded.key, *fields, spec.max_documents, spec.max_tokens)
+        how = [getattr(spec, name) for name in TEXT_FIELDS]
+        key = (loaded.key, *fields, *how, spec.max_documents, spec.max_tokens)
         if self._documents is None or self._documents[0] != key:
             self._documents = (key, tokenised_documents(spec, loaded))
         return self._documents[1]

@@ -5,8 +5,8 @@ import pandas as pd
 from analysis.drawing.style import Look
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
-from analysis.rows.pairing import NOT_FULL
-from workers.contract.spec import FILE_PREFIX, is_local_model, split_file_dataset
+from analysis.rows.pairing import NOT_FULL, TEXT_CHOICES
+from workers.contract.spec import DEFAULTS, FILE_PREFIX, is_local_model, split_file_dataset
 
 
 def setting(selection: Selection, look: Look) -> list[str]:
@@ -20,6 +20,10 @@ def setting(selection: Selection, look: Look) -> list[str]:
             device=device_name(selection, look),
         )
     ]
+    for name in TEXT_CHOICES:
+        chosen = selection.rows.get(name)
+        if chosen is not None and not chosen.isin([DEFAULTS[name]]).all():
+            parts.append(look.text(f"{name}_note", value=", ".join(map(str, chosen.unique()))))
     if shared["source"] == "imported":
         parts.append(look.text("imported_note"))
     elif shared["device_name"] and not shared["cuda_version"] and shared["num_threads"]:

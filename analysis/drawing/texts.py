@@ -147,6 +147,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "空心：{points} 超出训练长度 {trained}。",
     ),
     "cpu_note": ("CPU timing, threads: {threads}.", "CPU 计时，线程数：{threads}。"),
+    "bos_note": ("BOS at the start of a text: {value}.", "文本开头的 BOS：{value}。"),
+    "special_tokens_note": (
+        "Special tokens inside texts: {value}.",
+        "文本中的特殊标记：{value}。",
+    ),
     "imported_note": ("As reported, not measured here.", "按原报告数据，并非本系统测得。"),
     "dtype_partly": ("{dtype} where stated", "已注明处为 {dtype}"),
     "not_stated": ("number format not stated", "未注明数值格式"),

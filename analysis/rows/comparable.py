@@ -15,11 +15,11 @@ import pandas as pd
 
 from analysis.errors import MissingRowsError
 from analysis.rows.frames import is_missing
-from analysis.rows.pairing import PLACE_KEYS, TIMING_KEYS, reported_set
+from analysis.rows.pairing import PLACE_KEYS, TEXT_CHOICES, TIMING_KEYS, reported_set
 from orchestrator.errors import UsageError
 
 MODEL_KEYS = ("source", "reported_set", "model", "model_revision", "dtype", "eval_version")
-CORPUS_KEYS = ("dataset_revision", "split", "max_documents", "max_tokens")
+CORPUS_KEYS = ("dataset_revision", "split", "max_documents", "max_tokens", *TEXT_CHOICES)
 SPEED_COLUMNS = (
     "latency_ms_mean",
     "latency_ms_p50",

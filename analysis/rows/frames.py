@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.rows.pairing import pair
+from analysis.rows.pairing import TEXT_CHOICES, pair
 from analysis.rows.rules import mark
 from orchestrator.errors import UsageError
 from orchestrator.store.query import Condition
 from orchestrator.store.store import Store
 from workers.contract.rows import BLOCK_COLUMNS, TRIALS
+from workers.contract.spec import DEFAULTS
 
 LISTS = tuple(name for name in BLOCK_COLUMNS if name != "block_size")
 UNREAD = (*LISTS, "traceback", "error_message", "log_path", "measure")
@@ -74,6 +75,9 @@ def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
     and what `analysis.rows.pairing.pair` derives from the numbers that can be used.
     """
     frame = table.select([name for name in EVERYTHING if name in table.column_names]).to_pandas()
+    # Rows from before a choice existed took what is its default now.
+    chosen = {name: frame[name].fillna(DEFAULTS[name]) for name in TEXT_CHOICES if name in frame}
+    frame = frame.assign(**chosen)
     frame = pair(mark(frame.reset_index(drop=True)), stride=baseline_stride)
     return frame.assign(method_label=method_labels(frame), hollow=hollow(frame))
 

@@ -7,10 +7,14 @@ from typing import Any
 
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
+from analysis.rows.pairing import TEXT_CHOICES
 from workers.contract.spec import DEFAULTS
 
 GRID_FILE = "missing.yaml"
-CARRIED = ("model", "dtype", "dataset", "split", "max_documents", "max_tokens", "seed")
+CARRIED = (
+    *("model", "dtype", "dataset", "split", "max_documents", "max_tokens", "seed"),
+    *TEXT_CHOICES,
+)
 TIMING = ("decode_tokens", "warmup_tokens", "repeats")
 
 

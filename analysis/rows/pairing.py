@@ -22,6 +22,8 @@ from workers.contract.spec import (
     split_file_dataset,
 )
 
+TEXT_CHOICES = ("bos", "special_tokens")
+"""Fields of the spec that say how a text becomes tokens; null in rows from before them."""
 TEXT_KEYS = (
     "source",
     "origin",
@@ -35,6 +37,7 @@ TEXT_KEYS = (
     "max_tokens",
     "eval_version",
     "seed_key",
+    *TEXT_CHOICES,
 )
 """Perplexities are comparable where these agree."""
 

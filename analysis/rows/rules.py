@@ -20,6 +20,8 @@ PARITY_LIMIT = 1e-3
 """Nats; the engine refuses to finish above it, an imported or edited row may still be."""
 COLD_FACTOR = 3.0
 """A time this much longer than that of rows with at least as much work is suspect."""
+UNKNOWN_LIMIT = 0.01
+"""Share of unknown tokens above which a perplexity is to be read with care."""
 UNSTEADY_FACTOR = 1.5
 """The slowest repeat may exceed the fastest by this factor."""
 FAR_APART = pd.Timedelta(hours=1)
@@ -195,6 +197,19 @@ def provenance(frame: pd.DataFrame) -> Iterator[Breach]:
     yield from _about(dirty, "git-dirty", "note", "the code had uncommitted changes")
 
 
+def texts(frame: pd.DataFrame) -> Iterator[Breach]:
+    """Control tokens that a text spells, and characters that the tokenizer does not know."""
+    spelled = frame[frame["special_tokens_in_text"] > 0]
+    message = (
+        "the text spells special tokens such as </s>, which were parsed as such; "
+        "`special_tokens: text` reads them as their characters"
+    )
+    yield from _about(spelled, "special-tokens", "note", message)
+    unknown = frame[frame["unknown_token_share"] > UNKNOWN_LIMIT]
+    message = f"more than {UNKNOWN_LIMIT:.0%} of the tokens are unknown to the tokenizer"
+    yield from _about(unknown, "unknown-tokens", "warning", message)
+
+
 def cold_starts(frame: pd.DataFrame) -> Iterator[Breach]:
     """The first run in a process pays for the device's start unless it is warmed up.
 
@@ -238,6 +253,7 @@ RULES: tuple[Rule, ...] = (
     unsteady,
     parity,
     provenance,
+    texts,
 )
 SPOILING: tuple[Rule, ...] = (identical, device_shared, disturbed, cold_starts, parity)
 """The rules whose breaches spoil a number; they need no pairs."""

@@ -21,10 +21,18 @@ EVAL_VERSION = 1
 Method = Literal["dense", "recompute", "streaming", "window"]
 DType = Literal["float32", "float16", "bfloat16"]
 Measure = Literal["quality", "latency"]
+Bos = Literal["model", "always", "never"]
+SpecialTokens = Literal["parse", "text"]
 
 METHODS: tuple[str, ...] = get_args(Method)
 DTYPES: tuple[str, ...] = get_args(DType)
 MEASURES: tuple[str, ...] = get_args(Measure)
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "method": METHODS,
+    "dtype": DTYPES,
+    "bos": get_args(Bos),
+    "special_tokens": get_args(SpecialTokens),
+}
 NAMED_DATASETS = ("wikitext-103", "pg19", "pydoc", "stdlib", "random")
 FILE_FORMATS = ("txt", "json", "jsonl", "parquet")
 FILE_PREFIX = "file:"
@@ -76,6 +84,12 @@ class EvalSpec:
     seed: int = _at_least(0, default=0)
     trust_remote_code: bool = False
     save_token_nll: bool = False
+    bos: str = "model"
+    """Whether a text starts with a BOS: as the tokenizer does, `always` or `never`."""
+    special_tokens: str = "parse"
+    """What `</s>` inside a text is: the control token (`parse`), or its characters (`text`)."""
+    allow_unknown_tokens: bool = False
+    """Evaluate also a text of which the tokenizer does not know a large share."""
 
     def __post_init__(self) -> None:
         if isinstance(self.measure, list):  # as JSON, YAML and Parquet give it
@@ -104,6 +118,8 @@ FIELD_NAMES: tuple[str, ...] = tuple(FIELD_TYPES)
 DEFAULTS: Mapping[str, Any] = {
     item.name: item.default for item in fields(EvalSpec) if item.default is not MISSING
 }
+TEXT_FIELDS = ("bos", "special_tokens", "allow_unknown_tokens")
+"""Fields that say how a text becomes token ids."""
 TIMING_FIELDS = ("decode_tokens", "warmup_tokens", "repeats")
 _MINIMUM: Mapping[str, int] = {
     item.name: item.metadata["minimum"] for item in fields(EvalSpec) if item.metadata
@@ -179,6 +195,8 @@ def _normal(spec: EvalSpec) -> dict[str, Any]:
         changes |= _defaults("save_token_nll")
     if not is_hub_dataset(spec.dataset):
         changes |= _defaults("split")
+    if spec.dataset == "random":
+        changes |= _defaults(*TEXT_FIELDS)
     return changes
 
 
@@ -245,7 +263,7 @@ def _wrong_types(spec: EvalSpec) -> Iterator[tuple[str, str]]:
 
 
 def _wrong_choices(spec: EvalSpec) -> Iterator[tuple[str, str]]:
-    for name, allowed in (("method", METHODS), ("dtype", DTYPES)):
+    for name, allowed in _CHOICES.items():
         value = getattr(spec, name)
         if value not in allowed:
             yield name, f"must be one of {', '.join(allowed)}, got {value!r}"

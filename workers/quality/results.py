@@ -9,7 +9,7 @@ from workers.contract.rows import Span
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import bits_per_byte, merge_blocks, perplexity, perplexity_interval
 from workers.models.loading import LoadedModel
-from workers.texts.tokens import TokenisedDocument, first_token_kind
+from workers.texts.tokens import TokenisedDocument, first_token_kind, unknown_share
 
 
 def setting_columns(
@@ -27,6 +27,8 @@ def setting_columns(
         "n_documents": len(documents),
         "weights_format": loaded.weights_format,
         "first_token": first_token_kind(list(documents)),
+        "special_tokens_in_text": sum(document.n_special for document in documents),
+        "unknown_token_share": unknown_share(documents),
         **_eviction_columns(spec, lengths),
     }
 

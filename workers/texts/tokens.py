@@ -1,5 +1,6 @@
 """From documents to token ids: whole documents, tokenised in one go."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from workers.contract.errors import CorpusError
 from workers.contract.spec import EvalSpec
 from workers.models.loading import LoadedModel
 from workers.texts.corpora import Document, read_documents
+from workers.texts.encoding import encode, refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,10 @@ class TokenisedDocument:
     n_bytes: int | None
     """UTF-8 bytes from the end of the first token to the end of the last; None if unknown."""
     starts_with_bos: bool
+    n_special: int = 0
+    """Control tokens that the text itself spells."""
+    n_unknown: int | None = None
+    """Unknown tokens; None where there is no such thing."""
 
 
 def tokenised_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
@@ -36,6 +42,7 @@ def tokenised_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDo
     if not any(len(document.ids) > 1 for document in documents):
         raise CorpusError(f"{spec.dataset}: no document has two tokens, so nothing can be scored")
     _refuse_foreign_ids(documents, loaded)
+    refuse_unknown(unknown_share(documents), spec)
     return documents
 
 
@@ -50,17 +57,15 @@ def _random_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocu
 def _tokenise(document: Document, loaded: LoadedModel, spec: EvalSpec) -> TokenisedDocument:
     if loaded.tokenizer is None:
         raise CorpusError(f"{spec.model} has no tokenizer: use `dataset: random`")
-    tokenizer = loaded.tokenizer
-    encoded = tokenizer(
-        document.text, return_offsets_mapping=bool(tokenizer.is_fast), verbose=False
-    )
-    ids = encoded["input_ids"][: spec.max_tokens]
-    offsets = encoded.get("offset_mapping")
+    encoded = encode(document.text, loaded.tokenizer, spec)
+    ids, offsets = encoded.ids, encoded.offsets
     return TokenisedDocument(
         name=document.name,
         ids=torch.tensor(ids, dtype=torch.int64),
         n_bytes=None if offsets is None or not ids else _bytes(document.text, offsets, len(ids)),
-        starts_with_bos=bool(ids) and ids[0] == tokenizer.bos_token_id,
+        starts_with_bos=bool(ids) and ids[0] == loaded.tokenizer.bos_token_id,
+        n_special=encoded.n_special,
+        n_unknown=encoded.n_unknown,
     )
 
 
@@ -80,6 +85,13 @@ def _refuse_foreign_ids(documents: list[TokenisedDocument], loaded: LoadedModel)
             f"the tokenizer gives id {largest}, but the model has {loaded.vocab_size} embeddings: "
             "tokenizer and model do not belong together"
         )
+
+
+def unknown_share(documents: Sequence[TokenisedDocument]) -> float | None:
+    """Return the share of tokens that are unknown; None if the tokenizer knows everything."""
+    counts = [document.n_unknown for document in documents]
+    known = [count for count in counts if count is not None]
+    return sum(known) / sum(len(document.ids) for document in documents) if known else None
 
 
 def first_token_kind(documents: list[TokenisedDocument]) -> Any:
