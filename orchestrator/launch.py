@@ -63,7 +63,11 @@ def launch_sweep(
 
 def _is_nothing_left(sweep: Sweep, store: Store, options: LaunchOptions) -> bool:
     remaining = find_remaining(
-        sweep, store, skip_failed=options.skip_failed, remeasure=options.remeasure
+        sweep,
+        store,
+        skip_failed=options.skip_failed,
+        remeasure=options.remeasure,
+        remeasure_disturbed=options.remeasure_disturbed,
     )
     return not remaining.todo
 

@@ -107,6 +107,11 @@ def launch_options(command: _Command) -> _Command:
             ),
             click.option("--remeasure", is_flag=True, help="Run evaluations again that are done."),
             click.option(
+                "--remeasure-disturbed",
+                is_flag=True,
+                help="Run only what is done and was disturbed while it was timed.",
+            ),
+            click.option(
                 "--notify",
                 metavar="URL",
                 help="POST one JSON message at the first failure, else at the end.",

@@ -42,6 +42,8 @@ class LaunchOptions:
     """Leave evaluations alone that failed in an earlier launch."""
     remeasure: bool = False
     """Run also what is done."""
+    remeasure_disturbed: bool = False
+    """Run only what is done and was disturbed while it was timed."""
     limit: int | None = None
     """Run at most so many evaluations."""
     still_seconds: float = 60.0
@@ -88,6 +90,7 @@ class _Driver:
             store,
             skip_failed=options.skip_failed,
             remeasure=options.remeasure,
+            remeasure_disturbed=options.remeasure_disturbed,
             limit=options.limit,
         )
         self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
@@ -100,6 +103,8 @@ class _Driver:
             max_attempts=options.max_attempts,
         )
         self.provenance = provenance
+        self._ran: dict[str, str] = {}
+        """What each evaluator was handed last."""
         self._display_at = 0.0
         self._idle_since = time.monotonic()
 
@@ -200,10 +205,12 @@ class _Driver:
         if not self.peers.is_introduced():
             return
         for slot in self.executor.free():
-            run_ids = self.queue.pop(slot.model, slot.capacity) or self._steal(slot)
+            after = self._ran.get(slot.id)
+            run_ids = self.queue.pop(slot.model, slot.capacity, after) or self._steal(slot)
             run_ids = self._apart(run_ids)
             if not run_ids:
                 return
+            self._ran[slot.id] = run_ids[-1]
             self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
 
     def _steal(self, slot: Slot) -> list[str]:

@@ -1,14 +1,17 @@
 """What a driver still has to run, in order, and what it leaves to others on the same store.
 
 User priority first; among equals those of the model that an evaluator has loaded; among these
-the baseline and the cheap ones, so that comparisons appear early.
+comparison by comparison, the cheap ones first and each with its baseline at its head. An evaluator
+that has timed one member goes on with the next, and no other takes it while there is anything else:
+what is compared is measured on one machine within minutes.
 
-With several drivers each run id belongs to one of them, by its hash, so that they do not meet.
+With several drivers each comparison belongs to one of them, by its hash, so that they do not meet.
 A driver that has run out of its own share takes from the far end of the others' shares.
 """
 
 import heapq
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -22,8 +25,11 @@ class Rank:
     """Where an evaluation stands in the queue; the smallest runs first."""
 
     negative_priority: int
-    after_baselines: bool
     cost: int
+    """Of the comparison's baseline."""
+    comparison: int
+    """Where its first member stands in the sweep."""
+    after_baseline: bool
     position: int
 
 
@@ -38,6 +44,11 @@ class Queue:
         self._others: list[tuple[Rank, str]] = []
         self._waiting: set[str] = set()
         self._share = (0, 1)
+        self._begun: set[int] = set()
+        """Comparisons of which an evaluator has timed a member."""
+        self._mates: dict[int, list[str]] = {}
+        for run_id in self.places:
+            self._mates.setdefault(comparison(self.planned(run_id).spec), []).append(run_id)
         for run_id in self.places:
             self.add(run_id)
 
@@ -55,19 +66,52 @@ class Queue:
     def add(self, run_id: str, *, delay: float = 0.0) -> None:
         """Let an evaluation wait (again); what this driver has begun stays its own."""
         self._waiting.add(run_id)
+        self._begun.discard(comparison(self.planned(run_id).spec))  # it failed, or was given back
         model = self._model(run_id)
         if delay:
             self._mine.add_later(run_id, model, self._rank(run_id), time.monotonic() + delay)
         else:
             self._mine.add(run_id, model, self._rank(run_id))
 
-    def pop(self, model: str | None, count: int) -> list[str]:
-        """Remove and return up to `count` evaluations of one model from this driver's share."""
-        while taken := self._mine.pop(model, count, time.monotonic()):
-            if left := [run_id for run_id in taken if run_id in self._waiting]:
-                self._waiting.difference_update(left)
-                return left
-        return []
+    def pop(self, model: str | None, count: int, after: str | None = None) -> list[str]:
+        """Remove and return up to `count` evaluations of one model from this driver's share.
+
+        after: what the evaluator has run last; it goes on with that comparison.
+        """
+        others = [] if after is None else self._next_to(after)
+        taken = others or self._pop(model, count)
+        self._begun.update(comparison(self.planned(run_id).spec) for run_id in taken)
+        self._waiting.difference_update(taken)
+        return taken
+
+    def _pop(self, model: str | None, count: int) -> list[str]:
+        """Return the first in line, and what other evaluators go on with only if nothing else."""
+        kept: list[str] = []
+        found: list[str] = []
+        while not found and (taken := self._mine.pop(model, count, time.monotonic())):
+            waiting = [run_id for run_id in taken if run_id in self._waiting]
+            found = [run_id for run_id in waiting if not self._goes_on(run_id)]
+            kept += [run_id for run_id in waiting if run_id not in found]
+        if not found and kept:
+            first = self._model(kept[0])
+            found = [run_id for run_id in kept if self._model(run_id) == first][:count]
+        for run_id in set(kept) - set(found):
+            self._mine.add(run_id, self._model(run_id), self._rank(run_id))
+        return found
+
+    def _next_to(self, after: str) -> list[str]:
+        """Return the next member of a timed comparison that waits and is this driver's."""
+        spec = self.planned(after).spec
+        if "latency" not in spec.measure:
+            return []
+        mates = self._mates.get(comparison(spec), ())
+        ready = (self._waiting & set(mates)) - self._mine.delayed()
+        same = [run_id for run_id in ready if self._model(run_id) == loading_key(spec)]
+        return sorted(same, key=self._rank)[:1]
+
+    def _goes_on(self, run_id: str) -> bool:
+        spec = self.planned(run_id).spec
+        return "latency" in spec.measure and comparison(spec) in self._begun
 
     def steal(self, count: int, in_flight: set[str]) -> list[str]:
         """Remove and return evaluations of one model that others would come to last."""
@@ -95,7 +139,7 @@ class Queue:
         self._mine.clear()
         self._others = []
         for run_id in self._waiting - self._mine.delayed():
-            if int(run_id[:8], 16) % share[1] == share[0]:
+            if comparison(self.planned(run_id).spec) % share[1] == share[0]:
                 self._mine.add(run_id, self._model(run_id), self._rank(run_id))
             else:
                 self._others.append((self._rank(run_id), run_id))
@@ -123,16 +167,33 @@ class Queue:
 
     def _rank(self, run_id: str) -> Rank:
         planned = self.planned(run_id)
-        return rank(planned.spec, planned.priority, self.places[run_id])
+        first = self._mates[comparison(planned.spec)][0]
+        places = (self.places[first], self.places[run_id])
+        return rank(planned.spec, planned.priority, places)
 
     def _model(self, run_id: str) -> str:
         return loading_key(self.planned(run_id).spec)
 
 
-def rank(spec: EvalSpec, priority: int, position: int) -> Rank:
-    """Return the rank of an evaluation: priority, baselines, then cheap ones."""
+def rank(spec: EvalSpec, priority: int, places: tuple[int, int]) -> Rank:
+    """Return the rank of an evaluation: priority, cheap comparisons, their baselines first.
+
+    places: in the sweep, of the first member of its comparison and of itself.
+    """
     is_baseline = spec.method == "recompute"
-    return Rank(-priority, not is_baseline, rough_cost(spec), position)
+    cost = rough_cost(spec) if is_baseline else rough_cost(spec) * max(1, spec.budget or 0)
+    return Rank(-priority, cost, places[0], not is_baseline, places[1])
+
+
+def comparison(spec: EvalSpec) -> int:
+    """Return a number that a baseline and what is compared with it have in common.
+
+    The same in every process, and cheap: a queue may hold a million.
+    """
+    text = (spec.dataset, spec.dataset_revision, spec.split, spec.max_documents, spec.max_tokens)
+    timing = (spec.measure, spec.decode_tokens, spec.warmup_tokens, spec.repeats)
+    shared = (spec.model, spec.model_revision, spec.dtype, *text, *timing, spec.seed, spec.budget)
+    return zlib.crc32("|".join(map(str, shared)).encode())
 
 
 @dataclass

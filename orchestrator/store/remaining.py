@@ -17,6 +17,8 @@ from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 
 STATE_COLUMNS = ("run_id", "status", "device_name")
 """What has to be read from the store to know what is done."""
+DISTURBED_COLUMNS = ("timing_disturbed", "finished_at")
+"""The same to know which times others had a part in."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,16 @@ def find_remaining(
     *,
     skip_failed: bool = False,
     remeasure: bool = False,
+    remeasure_disturbed: bool = False,
     limit: int | None = None,
 ) -> Remaining:
-    """Compare the sweep with the store. Raises `StoreError` if it cannot be read."""
-    reading = store.read(TRIALS_FOLDER, STATE_COLUMNS)
+    """Compare the sweep with the store. Raises `StoreError` if it cannot be read.
+
+    remeasure_disturbed: of what is done, run what was disturbed while it was timed, and nothing
+    that is not in the store.
+    """
+    columns = (*STATE_COLUMNS, *(DISTURBED_COLUMNS if remeasure_disturbed else ()))
+    reading = store.read(TRIALS_FOLDER, columns)
     trials = reading.table
     run_ids = pa.array([item.spec.run_id for item in sweep.evaluations], pa.string())
     done = np.zeros(len(run_ids), dtype=bool)
@@ -49,6 +57,9 @@ def find_remaining(
     failed = np.zeros(len(run_ids), dtype=bool)
     if skip_failed:
         failed = _among(run_ids, trials.column("run_id")) & ~done
+    if remeasure_disturbed:
+        again = _among(run_ids, disturbed_run_ids(trials))
+        failed, done = ~done & ~again, done & ~again
     todo = np.flatnonzero(~done & ~failed)
     beyond = todo[limit:] if limit is not None else todo[:0]
     kept = todo[:limit]
@@ -59,6 +70,15 @@ def find_remaining(
         tuple(skipped.tolist()),
         frozenset(reading.names),
     )
+
+
+def disturbed_run_ids(trials: pa.Table) -> "pa.ChunkedArray[pa.StringScalar]":
+    """Return the run ids whose latest `ok` row was disturbed while it was timed."""
+    ok = trials.filter(pc.equal(trials.column("status"), pa.scalar("ok")))
+    ok = ok.sort_by([("finished_at", "ascending")])
+    numbered = ok.append_column("_row", pa.array(range(ok.num_rows), pa.int64()))
+    latest = ok.take(numbered.group_by("run_id").aggregate([("_row", "max")])["_row_max"])
+    return latest.filter(pc.is_valid(latest["timing_disturbed"])).column("run_id")
 
 
 def done_among(

@@ -141,16 +141,16 @@ def test_a_limit_runs_so_many_and_says_that_some_are_left(tmp_path: Path) -> Non
     assert (summary.ok, summary.skipped, summary.exit_code) == (4, 5, 1)
 
 
-def test_higher_priority_runs_first_then_baselines_then_cheap_ones(tmp_path: Path) -> None:
+def test_higher_priority_runs_first_then_cheap_comparisons(tmp_path: Path) -> None:
     planned = [
         PlannedEvaluation(spec(1, max_tokens=5000), 0, 0),
         PlannedEvaluation(spec(2, max_tokens=50), 0, 0),
-        PlannedEvaluation(spec(3, method="recompute"), 0, 0),
+        PlannedEvaluation(spec(3, max_tokens=700, method="recompute"), 0, 0),
         PlannedEvaluation(spec(4, max_tokens=9000), 7, 0),
     ]
     sweep = Sweep("test", sweep_of(0).resources, tuple(planned), 0)
     _, listener = launch(sweep, tmp_path)
-    assert [r["seed"] for r in listener.rows] == [4, 3, 2, 1]
+    assert [r["seed"] for r in listener.rows] == [4, 2, 3, 1]
 
 
 def test_evaluations_of_the_loaded_model_run_before_those_of_another(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,21 @@ def test_remeasure_means_everything(tmp_path: Path) -> None:
     Store(tmp_path).append_trials([row(0)])
     left = find_remaining(sweep_of(2), Store(tmp_path), remeasure=True)
     assert (left.todo, left.done) == ((0, 1), ())
+
+
+def test_of_what_is_done_only_the_disturbed_is_measured_again(tmp_path: Path) -> None:
+    early, late = (datetime(2026, 11, day, tzinfo=timezone.utc) for day in (1, 2))
+    loud = {"timing_disturbed": "others took 60% of the 2 cores"}
+    Store(tmp_path).append_trials(
+        [
+            row(0, finished_at=early),
+            row(1, finished_at=early, **loud),
+            row(2, row_id="first", finished_at=early, **loud),
+            row(2, row_id="again", finished_at=late),
+        ]
+    )
+    left = find_remaining(sweep_of(4), Store(tmp_path), remeasure_disturbed=True)
+    assert (left.todo, left.done, left.skipped) == ((1,), (0, 2), (3,))
 
 
 def test_with_a_pinned_accelerator_latency_counts_only_from_such_a_device(tmp_path: Path) -> None:
