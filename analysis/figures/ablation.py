@@ -49,6 +49,11 @@ class Ablation:
         return candidates.iloc[int(candidates["perplexity"].to_numpy().argmin())]
 
     @property
+    def row_ids(self) -> list[str]:
+        """The rows that are drawn."""
+        return [str(row_id) for row_id in self.rows["row_id"]]
+
+    @property
     def block_rows(self) -> list[str]:
         """The rows whose blocks the paired intervals need."""
         return [str(row_id) for row_id in self.rows["row_id"]]

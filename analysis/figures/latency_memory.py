@@ -37,6 +37,11 @@ class LatencyMemory:
     block_rows: tuple[str, ...] = ()
 
     @property
+    def row_ids(self) -> list[str]:
+        """The rows that are drawn."""
+        return [str(one) for one in pd.concat([self.streaming["row_id"], self.recompute["row_id"]])]
+
+    @property
     def memory_column(self) -> str:
         """`peak_memory_bytes` where it was measured, else the computed `kv_cache_bytes`."""
         peak = self.streaming["peak_memory_bytes"].notna().any()

@@ -28,6 +28,11 @@ class Pareto:
     missing: tuple[MissingRowsError, ...] = ()
     block_rows: tuple[str, ...] = ()
 
+    @property
+    def row_ids(self) -> list[str]:
+        """The rows that are drawn."""
+        return [str(row_id) for row_id in self.rows["row_id"]]
+
 
 def select(selection: Selection) -> Pareto:
     """Pick the text with the most rows that have both."""

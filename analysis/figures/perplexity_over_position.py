@@ -36,6 +36,11 @@ class Position:
     missing: tuple[MissingRowsError, ...] = ()
 
     @property
+    def row_ids(self) -> list[str]:
+        """The rows that are drawn."""
+        return [str(row_id) for row_id in self.rows["row_id"]]
+
+    @property
     def block_rows(self) -> list[str]:
         """The rows whose blocks are drawn."""
         return [str(row_id) for row_id in self.rows["row_id"]]

@@ -32,6 +32,10 @@ class Drawable(Protocol):
         """The row ids whose blocks are needed; no others are read."""
 
     @property
+    def row_ids(self) -> list[str]:
+        """The row ids of what is drawn."""
+
+    @property
     def missing(self) -> tuple[MissingRowsError, ...]:
         """Rows without which the figure is incomplete."""
 

@@ -52,6 +52,11 @@ class Summary:
         return self.headline.missing
 
     @property
+    def row_ids(self) -> list[str]:
+        """The rows that are drawn."""
+        return [str(row_id) for row_id in self.rows["row_id"]]
+
+    @property
     def block_rows(self) -> list[str]:
         """The rows whose blocks the paired intervals need."""
         known = pd.concat([self.rows["row_id"], self.rows["quality_partner"]]).dropna()

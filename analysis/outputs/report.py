@@ -1,159 +1,227 @@
-"""One HTML page that holds everything about a store: no script, no network, no second file."""
+"""One HTML page that holds everything about a store: no network, no second file.
 
-import base64
-import html
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from io import BytesIO
+The page is `templates/report.html.j2`; Jinja2 escapes every value that goes into it. Paths are
+shortened before anything is drawn, so that no folder of this machine can appear anywhere.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis.drawing import captions
 from analysis.drawing.style import Look
 from analysis.errors import AnalysisError, MissingRowsError
-from analysis.figures import registry, results_summary
-from analysis.outputs import audit
-from analysis.outputs.audit import Finding
-from analysis.rows import blocks
+from analysis.figures import registry
+from analysis.outputs import audit, pictures
+from analysis.outputs.columns import COLUMNS, SUMMARY, block_rows, prepared
+from analysis.rows import blocks, comparable
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
+from analysis.rows.rules import broken_rules
 from orchestrator.store.store import Store
+from workers.contract.spec import FILE_PREFIX, is_local_model
 
-LOOK = Look(dpi=160)
+LOOK = Look()
+MOST_ROWS = 5000
+MOST_GROUPS = 12
+"""What one page holds; the page says what it leaves out."""
 PROVENANCE = (
-    "source",
-    "sweep",
-    "model",
-    "model_revision",
-    "dtype",
-    "device_name",
-    "num_threads",
-    "torch_version",
-    "transformers_version",
-    "cuda_version",
-    "python_version",
-    "git_commit",
-    "git_dirty",
-    "eval_version",
+    *("source", "sweep", "model", "model_revision", "dtype", "device_name", "num_threads"),
+    *("torch_version", "transformers_version", "cuda_version", "python_version"),
+    *("git_commit", "git_dirty", "eval_version"),
 )
-HEADS = {
-    "dataset": "text",
-    "runtime": "runtime (ms)",
-    "increase": "perplexity increase",
+FILTERS = {
+    "model": "model_name",
+    "text": "dataset_name",
+    "method": "method_label",
+    "device": "device_name",
 }
-STYLE = """
-:root{color-scheme:light}
-body{font:16px/1.55 system-ui,"DejaVu Sans",sans-serif;color:#22272b;max-width:68rem;
- margin:2.5rem auto;padding:0 1.25rem}
-h1{font-size:1.8rem;margin:0 0 .3rem}h2{font-size:1.25rem;margin:2.6rem 0 .6rem}
-p{margin:.4rem 0}.quiet{color:#57606a}
-img{width:100%;height:auto;border:1px solid #e3e7ea;border-radius:6px}
-figure{margin:1rem 0 1.8rem}
-.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:.875rem}
-th,td{text-align:left;padding:.35rem .7rem .35rem 0;border-bottom:1px solid #e3e7ea;
- vertical-align:top}
-td.n,th.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-code{font:.85em ui-monospace,"DejaVu Sans Mono",monospace;background:#f3f5f7;padding:.1em .3em;
- border-radius:3px;overflow-wrap:anywhere}
-.error{color:#b3261e;font-weight:600}.warning{color:#8a5300;font-weight:600}.note{color:#57606a}
-details{margin:.2rem 0}summary{cursor:pointer}
-@media print{body{max-width:none;margin:0}figure{break-inside:avoid}}
-"""
+"""What the results can be filtered by, and the column it is read from."""
+SHOWN = ("model", "dtype", "device", *SUMMARY[:5], "latency", *SUMMARY[5:])
+READING = (
+    "Perplexities are compared on the same model, number format, text and evaluation version; "
+    "speeds also on the same device, thread count, versions and timing settings. What has no "
+    "comparable baseline has no speedup and no increase.",
+    "Brackets are 95 % intervals; that of an increase is paired over the same passages of text. "
+    "Of a speedup and a runtime they span the repeats.",
+    "A dash, an absent bar or an empty cell is a value that was not measured. A star behind a "
+    "method, or a hollow point: no token was evicted, or the cache is beyond the trained "
+    "positions. What the audit calls unusable has a dagger and is compared with nothing.",
+)
 
 
-def render(store: Store, frame: pd.DataFrame, selection: Selection) -> str:
-    """Return the page: findings over the whole frame, figures and table of the selection."""
-    parts = [
-        "<h1>SinkSweep report</h1>",
-        f"<p>{_text(' '.join(captions.setting(selection, LOOK)))}</p>",
-        f'<p class="quiet">{_text(_extent(frame, selection))}</p>',
-        "<h2>Results</h2>",
-        _results(store, selection),
-        "<h2>What to be careful about</h2>",
-        _findings(audit.audit(frame)),
-        "<h2>Figures</h2>",
-        *_figures(store, selection),
-        "<h2>Provenance</h2>",
-        _provenance(frame),
-        "<h2>How to read this</h2>",
-        _reading(),
-    ]
-    head = f'<meta charset="utf-8"><title>SinkSweep report</title><style>{STYLE}</style>'
-    viewport = '<meta name="viewport" content="width=device-width,initial-scale=1">'
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}{viewport}</head>\n'
-        f"<body>\n{body}\n</body></html>\n"
+def render(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh: int = 0) -> str:
+    """Return the page: every result, the findings over them, the figures of each group.
+
+    refresh: seconds after which a browser reads the page again; 0: never.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.outputs"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    template = environment.get_template("report.html.j2")
+    if frame.empty:
+        return template.render(extent=f"{_name(store)}: no results yet.", rows=[], refresh=refresh)
+    frame = without_folders(frame)
+    groups = comparable.each(frame, store=_name(store), stride=stride)
+    groups.sort(key=lambda group: -len(group.rows))
+    shown = _sorted(frame).head(MOST_ROWS)
+    sums = blocks.read(store, block_rows(shown))
+    return template.render(
+        extent=_extent(store, frame, groups),
+        refresh=refresh,
+        **_results(prepared(shown, sums)),
+        notes=_notes(frame),
+        findings=audit.audit(frame),
+        groups=[_group(store, group) for group in groups[:MOST_GROUPS]],
+        provenance=_provenance(frame),
+        reading=READING,
     )
 
 
 def write(page: str, path: Path) -> None:
-    """Write the page. Raises `AnalysisError` for a place that cannot be written."""
+    """Write the page, whole or not at all. Raises `AnalysisError` where that is not possible."""
+    beside = path.with_name(f"_{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(path)
     except OSError as error:
         raise AnalysisError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _extent(frame: pd.DataFrame, selection: Selection) -> str:
-    shown = f"{len(frame)} results in {selection.store}, {len(selection.rows)} of them comparable."
-    return " ".join([shown, *captions.left_out(selection, LOOK)])
-
-
-def _results(store: Store, selection: Selection) -> str:
-    try:
-        data = results_summary.select(selection)
-    except MissingRowsError as error:
-        return _lacking([error])
-    lines = list(results_summary.lines(data, blocks.read(store, data.block_rows)))
-    heads = [HEADS.get(name, name) for name in results_summary.COLUMNS]
-    cells = [[line[name] for name in results_summary.COLUMNS] for line in lines]
-    notes = f'<p class="quiet">{_text(" ".join(results_summary.notes(data, LOOK)))}</p>'
-    return _table(heads, cells, numbers_from=2) + notes + _lacking(data.missing)
-
-
-def _findings(found: Sequence[Finding]) -> str:
-    if not found:
-        return "<p>The audit has no findings.</p>"
-    return "\n".join(
-        f'<details><summary><span class="{one.severity}">{one.severity}</span> '
-        f"{_text(one.message)} ({len(one.rows)})</summary>"
-        f"<p class='quiet'>{_text('; '.join(one.rows))}</p></details>"
-        for one in found
+def without_folders(frame: pd.DataFrame) -> pd.DataFrame:
+    """Shorten the paths of models and texts to what tells them apart."""
+    texts = {
+        name: FILE_PREFIX + short
+        for name, short in _tails(
+            frame["dataset"], lambda name: name.startswith(FILE_PREFIX)
+        ).items()
+    }
+    models = _tails(frame["model"], is_local_model)
+    return frame.assign(
+        dataset=frame["dataset"].replace(texts), model=frame["model"].replace(models)
     )
 
 
-def _figures(store: Store, selection: Selection) -> Iterator[str]:
+def _tails(values: "pd.Series[Any]", is_path: Any) -> dict[str, str]:
+    """Return the shortest ends of paths by which they differ."""
+    paths = [str(value) for value in values.dropna().unique() if is_path(str(value))]
+    parts = {path: path.removeprefix(FILE_PREFIX).rstrip("/").split("/") for path in paths}
+    tails = {}
+    for path, own in parts.items():
+        for length in range(1, len(own) + 1):
+            tail = own[-length:]
+            if sum(other[-length:] == tail for other in parts.values()) == 1:
+                break
+        tails[path] = "/".join(tail)
+    return tails
+
+
+def _name(store: Store) -> str:
+    """Return a store's name without the folders of this machine."""
+    return store.storage.local_root.name if store.storage.local_root else store.uri
+
+
+def _extent(store: Store, frame: pd.DataFrame, groups: Sequence[Selection]) -> str:
+    parts = [f"{len(frame):,} results in {_name(store)}."]
+    if len(frame) > MOST_ROWS:
+        parts.append(f"The first {MOST_ROWS:,} are listed; analysis table --all has every one.")
+    if len(groups) > MOST_GROUPS:
+        parts.append(
+            f"Figures of the {MOST_GROUPS} largest of {len(groups)} groups of model, number format "
+            "and device; analysis report --where shows others."
+        )
+    return " ".join(parts)
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    keys = ["model", "dtype", "device_name", "dataset", "method", "budget", "n_sink"]
+    return frame.sort_values(keys, kind="stable", ignore_index=True)
+
+
+def _results(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return heads, rows of cells with what they sort by, and filters with their choices.
+
+    The kind of a cell is its class in the page: `t` a text, `n` a number, `id` a run id.
+    """
+    columns = [COLUMNS[name] for name in SHOWN]
+    heads = [{"title": one.titled, "kind": "t" if one.is_text else "n"} for one in columns]
+    heads[SHOWN.index("cache")]["kind"] = "n"
+    heads.append({"title": "run id", "kind": "id"})
+    lines = []
+    for row in rows.to_dict("records"):
+        cells = []
+        for one, head in zip(columns, heads, strict=False):
+            words = one.words(row, ranges=one.name in ("perplexity", "increase"), units=False)
+            text, bracket, rest = words.partition(" [")
+            value = row["budget" if one.name == "cache" else one.value]
+            known = "" if is_missing(value) else value
+            cells.append(
+                {"text": text, "range": bracket.strip() + rest, "sort": known, "kind": head["kind"]}
+            )
+        run_id = row["run_id"]
+        cells.append({"text": run_id, "range": "", "sort": run_id, "kind": "id"})
+        marks = {key: _filled(row[column]) for key, column in FILTERS.items()}
+        lines.append({"cells": cells, "marks": marks})
+    filters = [
+        {"key": key, "title": key, "choices": sorted(set(map(_filled, rows[column])) - {""})}
+        for key, column in FILTERS.items()
+    ]
+    return {"heads": heads, "rows": lines, "filters": filters}
+
+
+def _filled(value: object) -> str:
+    return "" if is_missing(value) else str(value)
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    broken = broken_rules(frame)
+    notes = (
+        [f"† cannot be used ({', '.join(broken)}) and is compared with nothing."] if broken else []
+    )
+    if frame["hollow"].any():
+        notes.append("* never evicted a token, or beyond the trained positions.")
+    if frame["source"].eq("imported").any():
+        notes.append("Imported results are as reported, not measured here.")
+    return notes
+
+
+def _group(store: Store, selection: Selection) -> dict[str, Any]:
+    """Draw the figures of one comparable group."""
+    drawn, missing = [], []
     for name in registry.FAMILIES:
         try:
-            figure, missing = registry.draw(store, selection, name, LOOK)
+            drawn.append(_figure(store, selection, name))
         except MissingRowsError as error:
-            yield f"<p>{_text(name)} is not drawn.</p>{_lacking([error])}"
-            continue
-        title = next(text.get_text() for text in figure.texts if text.get_gid() == "title")
-        source = f"data:image/png;base64,{_png(figure)}"
-        yield f'<figure><img src="{source}" alt="{_text(title)}"></figure>{_lacking(missing)}'
+            missing.append(f"{name.replace('_', ' ')} is not drawn: {error.what}.")
+    return {
+        "model": captions.model_name(str(selection.setting["model"])),
+        "device": _filled(selection.setting["device_name"]),
+        "setting": " ".join(captions.setting(selection, LOOK)),
+        "figures": drawn,
+        "missing": missing,
+    }
 
 
-def _png(figure: Figure) -> str:
-    file = BytesIO()
-    with replace(LOOK).drawing():
-        figure.savefig(file, format="png", dpi=LOOK.dpi)
-    return base64.b64encode(file.getvalue()).decode("ascii")
+def _figure(store: Store, selection: Selection, name: str) -> dict[str, str]:
+    """Draw one figure; its title and caption are given as text. Raises `MissingRowsError`."""
+    one = pictures.picture(store, selection, name, LOOK)
+    return {"title": one.title, "caption": one.caption, "source": pictures.bare_svg(one, LOOK)}
 
 
-def _provenance(frame: pd.DataFrame) -> str:
+def _provenance(frame: pd.DataFrame) -> dict[str, Any]:
     counts = frame.groupby(list(PROVENANCE), dropna=False, sort=False).size()
     rows = counts.reset_index(name="results").to_dict("records")
     names = [
         name for name in (*PROVENANCE, "results") if any(not is_missing(r[name]) for r in rows)
     ]
     cells = [["" if is_missing(row[name]) else _short(row[name]) for name in names] for row in rows]
-    return _table([name.replace("_", " ") for name in names], cells, numbers_from=len(names))
+    return {"names": [name.replace("_", " ") for name in names], "rows": cells}
 
 
 def _short(value: object) -> str:
@@ -163,39 +231,3 @@ def _short(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return written[:12] if is_hash else written
-
-
-def _reading() -> str:
-    sentences = (
-        "Perplexities are compared on the same model, number format, text and evaluation version; "
-        "speeds also on the same device, thread count, versions and timing settings. What has no "
-        "comparable baseline has no speedup and no increase.",
-        "Intervals are 95 % block-bootstrap intervals on these documents; an interval of a "
-        "difference is paired over the same blocks. They say nothing about other texts.",
-        "A dash, an absent bar or an empty cell is a value that was not measured. Hollow points "
-        "never evicted a token or lie beyond the trained positions.",
-    )
-    return "\n".join(f"<p>{_text(sentence)}</p>" for sentence in sentences)
-
-
-def _lacking(missing: Iterable[MissingRowsError]) -> str:
-    return "".join(
-        f'<p class="quiet">Missing: {_text(one.what)}. <code>{_text(one.command)}</code></p>'
-        for one in missing
-    )
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        written = [
-            f"<{tag}{' class=n' if column >= numbers_from else ''}>{_text(cell)}</{tag}>"
-            for column, cell in enumerate(cells)
-        ]
-        return f"<tr>{''.join(written)}</tr>"
-
-    body = "\n".join(line(row, "td") for row in rows)
-    return f'<div class="scroll"><table><thead>{line(heads, "th")}</thead>\n{body}</table></div>'
-
-
-def _text(value: str) -> str:
-    return html.escape(value, quote=True)

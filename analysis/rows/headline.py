@@ -31,6 +31,12 @@ class Headline:
         return [str(name) for name in self.streaming.index]
 
     @property
+    def row_ids(self) -> list[str]:
+        """The rows that are drawn."""
+        rows = pd.concat([self.streaming["row_id"], self.baseline["row_id"]])
+        return [str(row_id) for row_id in rows.dropna()]
+
+    @property
     def block_rows(self) -> list[str]:
         """The rows whose blocks the paired intervals need."""
         rows = pd.concat([self.streaming["row_id"], self.streaming["quality_partner"]])

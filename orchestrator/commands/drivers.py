@@ -1,12 +1,17 @@
 """`sweep watch` follows running drivers live; `sweep cancel` asks them to stop cleanly."""
 
+import subprocess
+import sys
+import tempfile
+import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.commands.options import cluster_option, run_on_head, store_option
-from orchestrator.errors import EXIT_INTERRUPTED
+from orchestrator.errors import EXIT_INTERRUPTED, OrchestratorError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,14 +24,32 @@ PLAIN_SECONDS = 5.0
 @click.command()
 @store_option
 @cluster_option
-def watch(store_uri: str, cluster: str | None) -> None:
+@click.option(
+    "--web",
+    is_flag=True,
+    help="Serve the report of `analysis report --watch` on this machine's loopback address, to "
+    "whoever has the printed address with its secret, until Ctrl-C.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port of --web; 0: one that is free.",
+)
+def watch(store_uri: str, cluster: str | None, web: bool, port: int) -> None:
     """Follow the drivers that run on a store, until the last one has ended.
 
     Shows what is running with its documents, tokens and perplexity so far. Where the output is
     not a terminal, one line per driver every few seconds. Ctrl-C stops watching, not the sweep.
     """
+    if web and cluster is not None:
+        raise UsageError("--web serves on this machine: leave out --cluster and name the store")
     if cluster is not None:
         run_on_head(cluster, store_uri)
+        return
+    if web:
+        _serve(store_uri, port)
         return
 
     from rich.console import Console  # not for --help
@@ -43,6 +66,42 @@ def watch(store_uri: str, cluster: str | None) -> None:
         f"no driver is running on {store_uri}{' any more' if seen else ''}; "
         f"sweep status --store {store_uri} shows what is there"
     )
+
+
+def _serve(store_uri: str, port: int) -> None:
+    """Serve the page that a process of `analysis report --watch` keeps writing.
+
+    A process, because this package does not know the analysis; the secret is not among its
+    arguments, and the page lies in a folder that only this user can open.
+    """
+    from orchestrator.progress.web import PageServer
+
+    with tempfile.TemporaryDirectory(prefix="sinksweep-") as folder:
+        page = Path(folder) / "report.html"
+        try:
+            server = PageServer(page, port)
+        except OSError as error:
+            raise UsageError(
+                f"--port {port}: {error.strerror}; leave it out for a free one"
+            ) from error
+        command = ["-m", "analysis.cli", "report", "--watch", "--store", store_uri]
+        writer = subprocess.Popen(
+            [sys.executable, *command, "--out", str(page)], stdout=subprocess.DEVNULL
+        )
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        click.echo(f"{server.url}\nCtrl-C stops serving, not the sweep")
+        try:
+            if writer.wait() != 0:
+                raise OrchestratorError("the report could not be written; its message stands above")
+            click.echo("no driver is running any more; the page stays until Ctrl-C")
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            click.echo("stopped serving")
+        finally:
+            writer.terminate()
+            writer.wait()
+            server.shutdown()
+            server.server_close()
 
 
 def _follow(store: "Store", console: "Console") -> bool:

@@ -1,10 +1,8 @@
-"""Results in and out: the original experiment's files, other formats, comparisons, the report."""
+"""Results in and out: the original experiment's files, other formats, comparisons."""
 
 import csv
 import json
-import re
 from datetime import timedelta
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
@@ -247,49 +245,3 @@ class TestCompare:
         done = run("compare", sides[0].uri, sides[1].uri)
         assert done.exit_code == 1
         assert "no evaluation in common" in done.stderr
-
-
-class Page(HTMLParser):
-    """Collects what a page refers to and says."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.sources: list[str] = []
-        self.tags: list[str] = []
-        self.words = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data):
-        self.words += data + " "
-
-
-class TestReport:
-    def test_the_page_is_one_file_that_needs_nothing_else(self, store, tmp_path):
-        done = run("report", "--store", store.uri, "--out", tmp_path / "page.html")
-        assert done.exit_code == 0, done.output
-        page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
-        assert len(page.sources) == 7
-        assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-        assert not {"script", "link", "iframe"} & set(page.tags)
-
-    def test_the_page_has_the_table_the_findings_and_the_provenance(self, store, tmp_path):
-        run("report", "--store", store.uri, "--out", tmp_path / "page.html")
-        words = Page((tmp_path / "page.html").read_text(encoding="utf-8")).words
-        lines = json.loads(run("table", "--store", store.uri, "--format", "json").stdout)
-        assert all(value in words for line in lines for value in line.values())
-        assert "budget beyond the trained positions" in words
-        assert "2.13.0" in words
-        assert "000000000000" in words
-
-    def test_text_from_the_rows_is_escaped(self, tmp_path):
-        store = Store(tmp_path / "store")
-        evil = {"device_name": "<script>alert(1)</script>", "sweep": "a&b"}
-        store.append_trials([row(method="streaming", window_size=64, changes=evil)])
-        run("report", "--store", store.uri)
-        text = (tmp_path / "store" / "report.html").read_text(encoding="utf-8")
-        assert "<script" not in text
-        assert re.search(r"a&amp;b", text)
