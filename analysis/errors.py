@@ -1,5 +1,7 @@
 """What can go wrong between a store and a figure, as named exceptions under the common root."""
 
+import math
+
 from workers.contract.errors import SinkSweepError
 
 
@@ -22,3 +24,33 @@ class MissingRowsError(AnalysisError):
     def __reduce__(self) -> tuple[type["MissingRowsError"], tuple[str, str]]:
         """Pickle by the two parts, not by the joined message."""
         return type(self), (self.what, self.command)
+
+
+class DoesNotFitError(AnalysisError):
+    """A figure cannot be drawn at a size without texts on texts; says which size would do."""
+
+    def __init__(
+        self,
+        inches: float,
+        why: str,
+        *,
+        width: float | None = None,
+        height: float | None = None,
+        given: float | None = None,
+    ) -> None:
+        size = f"{inches:g}x{given:g} in" if given else f"{inches:g} in"
+        enough = [f"--width {math.ceil(width * 10) / 10:g}"] if width else []
+        if height:
+            enough = [
+                f"--figsize {inches:g}x{math.ceil(height * 10) / 10:g}",
+                f"--width {inches:g}",
+            ]
+        remedy = f"; {' or '.join(enough)} would do" if enough else ""
+        super().__init__(f"cannot be drawn at {size}: {why}{remedy}")
+        self.inches = inches
+        self.why = why
+        self.is_low = height is not None
+
+    def __reduce__(self) -> tuple[type["DoesNotFitError"], tuple[float, str]]:
+        """Pickle by the two parts that are always known."""
+        return type(self), (self.inches, self.why)

@@ -86,6 +86,7 @@ def test_every_command_is_documented() -> None:
 
 def test_the_figure_of_the_recipe_can_be_drawn() -> None:
     from analysis.drawing.style import Look
+    from analysis.figures.registry import Family
     from analysis.rows import blocks, comparable, frames
     from tests.support.analysis_rows import quickstart, table
 
@@ -96,7 +97,6 @@ def test_the_figure_of_the_recipe_can_be_drawn() -> None:
     rows = table(quickstart())
     data = recipe.select(comparable.choose(frames.tidy(rows)))
     look = Look()
-    with look.drawing():
-        figure = recipe.draw(data, blocks.from_table(rows), look)
+    figure = Family(recipe.select, recipe.page).draw(data, blocks.from_table(rows), look)
     points = figure.axes[0].collections[0].get_offsets()
     assert len(points) == len(data.rows) > 10

@@ -86,9 +86,12 @@ def open_store(uri: str) -> "Store":
 
 
 def read_frame(
-    store: "Store", options: dict[str, Any], *, everything: bool = False
+    store: "Store", options: dict[str, Any], *, everything: bool = False, partners: bool = False
 ) -> "pd.DataFrame":
-    """Read the rows that `row_options` chose; name damaged files and bad numbers on stderr."""
+    """Read the rows that `row_options` chose; name damaged files and bad numbers on stderr.
+
+    `partners`: keep the rows that the chosen ones are compared with, whatever the conditions say.
+    """
     from analysis.rows import frames
     from analysis.rows.frames import matching
 
@@ -99,6 +102,10 @@ def read_frame(
     for path, reason in store.damaged:
         click.echo(f"warning: {store.uri}/{path} was skipped: {reason}", err=True)
     kept = matching(frame, options["conditions"])
+    if partners and options["conditions"]:
+        compared = [*kept["quality_partner"].dropna(), *kept["speed_partner"].dropna()]
+        wanted = frame["row_id"].isin([*kept["row_id"], *compared])
+        kept = frame[wanted].reset_index(drop=True)
     if "strict" in options:
         tell_unusable(kept, strict=options["strict"])
     return kept
@@ -126,7 +133,7 @@ def read_selection(store: "Store", options: dict[str, Any]) -> "Selection":
     """Read the rows and choose one comparable group of them."""
     from analysis.rows import comparable
 
-    frame = read_frame(store, options)
+    frame = read_frame(store, options, partners=True)
     return comparable.choose(
         frame, device=options["device"], store=store.uri, stride=options["stride"]
     )

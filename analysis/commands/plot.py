@@ -1,22 +1,31 @@
 """`analysis plot`: figures from a store."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from analysis.commands import facets
 from analysis.commands.options import (
     open_store,
-    read_selection,
+    read_frame,
     row_options,
     strict_option,
     warn,
 )
-from analysis.names import FIGURES, IMAGE_FORMATS, LANGUAGES
+from analysis.names import FACETS, FIGURES, IMAGE_FORMATS, LANGUAGES, STYLES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
     from analysis.drawing.style import Look
     from analysis.figures.registry import Drawn
+    from analysis.rows.comparable import Selection
+    from orchestrator.store.store import Store
 
 
 @click.command()
@@ -64,7 +73,42 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Draw published numbers of the same model beside the measured ones.",
 )
-@click.option("--figsize", metavar="WxH", help="Size in inches, such as 10x7.")
+@click.option(
+    "--width",
+    metavar="column|text|page|slide|INCHES",
+    default="slide",
+    show_default=True,
+    help="Width of the figures: 3.3, 5.5, 6.9, 10 or any number of inches; letters of 6 to 8 "
+    "points in print, larger on a slide. The layout and the height follow.",
+)
+@click.option("--figsize", metavar="WxH", help="Width and height in inches, such as 10x7.")
+@click.option(
+    "--style",
+    type=click.Choice(STYLES),
+    default="paper",
+    show_default=True,
+    help="Ground of the figures.",
+)
+@click.option("--font", metavar="NAME", help="An installed font to set the texts in.")
+@click.option(
+    "--facet",
+    type=click.Choice(FACETS),
+    help="Draw a group of panels for each model, text, device or dtype. Default: for each model "
+    "(else dtype, device) that has compared results.",
+)
+@click.option(
+    "--hue",
+    type=click.Choice(FACETS),
+    help="Draw them into the same panels instead, told apart by colour; main_comparison and "
+    "results_summary keep facets.",
+)
+@click.option(
+    "--each",
+    type=click.Choice(FACETS),
+    help="Draw every figure once for each of them, into files of its own.",
+)
+@click.option("--no-title", is_flag=True, help="Leave out the title.")
+@click.option("--no-caption", is_flag=True, help="Leave out the caption.")
 def plot(
     out: Path | None,
     names: tuple[str, ...],
@@ -73,47 +117,99 @@ def plot(
 ) -> None:
     """Draw the figures of a store.
 
-    A figure that lacks rows is named, with the command that makes them; the others are drawn.
-    Exit code 1: nothing could be drawn, or a figure that was asked for could not.
+    A figure that lacks rows is named, with the command that makes them; one that does not fit
+    the width, with a width that would do; the others are drawn.
+    Exit code 1: nothing could be drawn, or a figure that was asked for, or did not fit, could not.
     """
-    from analysis.figures.registry import draw_all
+    from analysis.rows.comparable import on_device
 
     look = _look(options)
     store = open_store(options["uri"])
-    chosen = read_selection(store, options)
-    if look.published:
-        _warn_if_unpublished(str(chosen.setting["model"]))
+    frame = on_device(read_frame(store, options, partners=True), options["device"])
     folder = out or _default_folder(store.storage.local_root)
-
-    def target(name: str) -> Path:
-        return folder / f"{name}.{image_format}"
-
-    drawn = list(draw_all(store, chosen, names or FIGURES, target, look))
-    for one in drawn:
-        _tell(one)
-    if not all(one.path for one in drawn) and (names or not any(one.path for one in drawn)):
+    run = Run(store, names or FIGURES, folder, image_format, look)
+    drawn = list(_draw(run, frame, options))
+    lacking = not all(one.path for one in drawn) and (names or not any(d.path for d in drawn))
+    if lacking or any(one.refused for one in drawn):
         raise SystemExit(1)
 
 
-def _look(options: dict[str, Any]) -> "Look":
-    from analysis.drawing.style import Look, font_families, parse_colors, parse_figsize
+@dataclass(frozen=True)
+class Run:
+    """What one call draws, and where to."""
 
-    font_families(options["lang"])  # says so before any row is read if there is no font
+    store: "Store"
+    names: tuple[str, ...]
+    folder: Path
+    image_format: str
+    look: "Look"
+
+    def target(self, name: str, suffix: str) -> Path:
+        """Return the file of a figure."""
+        safe = re.sub(r"[^\w.+-]+", "-", suffix).strip("-")
+        return self.folder / f"{name}{'-' if safe else ''}{safe}.{self.image_format}"
+
+
+def _draw(run: Run, frame: "pd.DataFrame", options: dict[str, Any]) -> "Iterator[Drawn]":
+    """Draw everything once, or once for each value of `--each`."""
+    from analysis.rows.comparable import FACETS
+
+    by = options["each"]
+    if by is None or frame.empty:
+        yield from _draw_once(run, frame, options, "")
+        return
+    for value, part in frame.groupby(FACETS[by], sort=True):
+        yield from _draw_once(run, part.reset_index(drop=True), options, str(value))
+
+
+def _draw_once(
+    run: Run, frame: "pd.DataFrame", options: dict[str, Any], suffix: str
+) -> "Iterator[Drawn]":
+    from analysis.figures.registry import draw_all
+
+    groups = facets.groups(frame, options, run.store.uri)
+    if run.look.published:
+        _warn_if_unpublished(groups)
+    for note in facets.left_out(frame, groups, options):
+        warn(note)
+
+    def target(name: str) -> Path:
+        return run.target(name, suffix)
+
+    for one in draw_all(
+        run.store, groups, run.names, target, run.look, hue=options["hue"] is not None
+    ):
+        _tell(one)
+        yield one
+
+
+def _look(options: dict[str, Any]) -> "Look":
+    from analysis.drawing.page.fonts import families
+    from analysis.drawing.style import Look, parse_colors, parse_figsize, parse_width
+
+    families(options["lang"], options["font"])  # says so before any row is read if there is none
     return Look(
         lang=options["lang"],
         dpi=options["dpi"],
         figsize=parse_figsize(options["figsize"]),
-        colors=parse_colors(options["colors"]),
+        colors=parse_colors(options["colors"], options["style"]),
         published=options["published"],
+        width=parse_width(options["width"]),
+        style=options["style"],
+        font=options["font"],
+        with_title=not options["no_title"],
+        with_caption=not options["no_caption"],
     )
 
 
-def _warn_if_unpublished(model: str) -> None:
-    from analysis.drawing import published
+def _warn_if_unpublished(groups: "dict[str, Selection]") -> None:
+    from analysis.rows import published
 
-    if published.base_name(model) not in published.models():
+    models = {str(group.setting["model"]) for group in groups.values()}
+    if not any(published.base_name(model) in published.models() for model in models):
         known = ", ".join(published.models())
-        warn(f"--published: nothing is known for {model}; there are numbers for {known}")
+        names = ", ".join(sorted(models))
+        warn(f"--published: nothing is known for {names}; there are numbers for {known}")
 
 
 def _default_folder(local_root: Path | None) -> Path:
@@ -123,5 +219,5 @@ def _default_folder(local_root: Path | None) -> Path:
 def _tell(drawn: "Drawn") -> None:
     if drawn.path:
         click.echo(drawn.path)
-    for missing in drawn.missing:
-        warn(f"{drawn.name}: {missing}")
+    for problem in (*drawn.missing, *([drawn.refused] if drawn.refused else ())):
+        warn(f"{drawn.name}: {problem}")

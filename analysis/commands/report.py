@@ -41,7 +41,7 @@ def report(out: Path | None, watch: bool, **options: Any) -> None:
     if watch:
         _follow(store, path, options)
         return
-    frame = on_device(read_frame(store, options), options["device"])
+    frame = on_device(read_frame(store, options, partners=True), options["device"])
     if frame.empty:
         choose(frame, store=store.uri)  # raises, with the command that fills the store
     page.write(page.render(store, frame, stride=options["stride"]), path)
@@ -61,7 +61,7 @@ def _follow(store: "Store", path: Path, options: dict[str, Any]) -> None:
         parts = part_names(store.storage, TRIALS_FOLDER)
         if parts != before or not runs:
             refresh = REFRESH_SECONDS if runs else 0
-            frame = read_frame(store, options)
+            frame = read_frame(store, options, partners=True)
             page.write(page.render(store, frame, stride=options["stride"], refresh=refresh), path)
             click.echo(f"{path}: {len(frame)} results")
             before = parts

@@ -47,7 +47,7 @@ def table(form: str, everything: bool, columns: str | None, **options: Any) -> N
     from analysis.rows.comparable import each, on_device
 
     store = open_store(options["uri"])
-    read = read_frame(store, options, everything=bool(columns))
+    read = read_frame(store, options, everything=bool(columns), partners=not everything)
     frame = on_device(read, options["device"])
     groups = each(frame, store=store.uri, stride=options["stride"])
     found = [] if everything else _summaries(groups)

@@ -1,29 +1,57 @@
-"""Ticks of a logarithmic axis: few enough to be read, written as plain numbers."""
+"""Ticks few enough to be read, and labels that stand on nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from matplotlib.transforms import Bbox
 
+from analysis.drawing.page import fonts
+from analysis.drawing.style import Look
 from analysis.rows.intervals import Reals
 
 MULTIPLES = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
 """Tick values within a decade, coarse to fine; the coarsest with four ticks in view is used."""
 ENOUGH = 4
-POINTS = 8.0
-"""Font size."""
-MARKER = 5.0
-"""Half the size of a marker, in points, kept free of labels."""
-OFFSETS = tuple(
-    (x * reach, y * reach)
-    for reach in (1.0, 1.9)
-    for x, y in ((7, 4), (-7, 4), (7, -11), (-7, -11), (0, 8), (0, -15))
-)
-"""Where a label may stand, in points from its point; the first free one is taken."""
+LINE = 1.25
+"""Height of a line of text, in font sizes."""
+AROUND = 3.0
+"""Points kept free beside a label."""
+NEAR = ((0, 6), (0, -6), (6, 5), (-6, 5), (6, -5), (-6, -5))
+FAR = ((12, 14), (-12, 14), (12, -14), (-12, -14), (24, 0), (-24, 0), (0, 22), (0, -22))
+"""Where a label may stand, in points from its point; a far one is joined to it by a line."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text that belongs to a point of the data."""
+
+    x: float
+    y: float
+    text: str
+    color: str
+    at_top: bool = False
+    """Stand at the upper edge of the panel, above the point."""
+
+
+def linear_ticks(axis: Axis, most: int = 5) -> None:
+    """Give an axis a few round ticks for the limits that it has now."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    _fix(axis, [tick for tick in ticks if low <= tick <= high])
 
 
 def log_ticks(axis: Axis) -> None:
@@ -37,7 +65,11 @@ def log_ticks(axis: Axis) -> None:
             break
     else:  # less than half a decade: evenly spaced values say more
         ticks = _even(low, high)
-    axis.set_major_locator(FixedLocator(ticks.tolist()))
+    _fix(axis, ticks[:: -(-len(ticks) // 6)].tolist())
+
+
+def _fix(axis: Axis, ticks: list[float]) -> None:
+    axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
@@ -50,41 +82,176 @@ def _even(low: float, high: float) -> Reals:
     return ticks
 
 
-def place_labels(
-    axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str]
-) -> list[str]:
-    """Write a label at each point (data coordinates); return those that found a place."""
+@dataclass(frozen=True)
+class Steps:
+    """A horizontal axis of counts that double: their logarithm, so that 0 has a place too."""
+
+    values: tuple[int, ...]
+    label: str
+
+    def at(self, value: float) -> float:
+        """Return where a count stands."""
+        return float(np.log2(value + (0 in self.values)))
+
+    def place(self, axes: Axes) -> None:
+        """Scale and label the axis; `thin` decides which values can be written."""
+        places = [self.at(value) for value in self.values]
+        margin = max(0.5, 0.08 * (places[-1] - places[0]))
+        axes.set_xlim(places[0] - margin, places[-1] + margin)
+        axes.set_xticks(places, [f"{value:,}" for value in self.values])
+        axes.set_xlabel(self.label)
+        axes.grid(visible=False, axis="x")
+
+
+def thin(axes: Axes, look: Look) -> None:
+    """Leave out the tick labels of the horizontal axis for which the width has no room."""
+    ticks = [text.get_text() for text in axes.get_xticklabels()]
+    if not ticks:
+        return
+    inches = axes.get_position().width * look.inches
+    low, high = axes.get_xlim()
+    taken, kept = -np.inf, {}
+    places = [(place - low) / (high - low) * inches for place in axes.get_xticks()]
+    # From the right: the largest value is always named.
+    for number in range(len(ticks) - 1, -1, -1):
+        half = fonts.width(ticks[number], look.type.tick) / 2 + 0.03
+        if -places[number] - half > taken:
+            kept[number] = ticks[number]
+            taken = -places[number] + half
+    axes.set_xticks(axes.get_xticks(), [kept.get(number, "") for number in range(len(ticks))])
+
+
+def place_labels(axes: Axes, labels: Sequence[Label], look: Look, *, leaders: bool = False) -> int:
+    """Write each label where it touches nothing, in the order given; the others are left out.
+
+    `leaders`: a label may also stand farther off, joined to its point by a line. Returns how
+    many were written.
+    """
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    figure.draw_without_rendering()  # fixes the layout, so that pixels mean something
-    pixel = figure.dpi / 72
-    centres = [axes.transData.transform(point) for point in points]
-    taken = [_around(x, y, MARKER * pixel) for x, y in centres]
-    placed = []
-    for (x, y), point, label in zip(centres, points, labels, strict=True):
-        for offset in OFFSETS if label else ():
-            box = _box(x, y, label, offset, pixel)
-            inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1
-            inside = inside and axes.bbox.y0 < box.y0 and box.y1 < axes.bbox.y1
-            if inside and not any(box.overlaps(other) for other in taken):
-                _write(axes, label, point, offset)
-                taken.append(box)
-                placed.append(label)
-                break
-    return placed
+    placing = _Placing(axes, look, figure.dpi / 72, _obstacles(axes), [])
+    return sum(placing.write(label, leaders=leaders) for label in labels)
 
 
-def _box(x: float, y: float, label: str, offset: tuple[float, float], pixel: float) -> Bbox:
-    width, height = len(label) * POINTS * 0.66 * pixel, POINTS * 1.2 * pixel
-    left = x + offset[0] * pixel - (width if offset[0] < 0 else width / 2 if not offset[0] else 0)
-    return Bbox.from_bounds(left, y + offset[1] * pixel, width, height)
+def collisions(figure: Figure) -> list[tuple[str, str]]:
+    """Return the pairs of texts of a finished figure that overlap, and what its edge cuts."""
+    figure.draw_without_rendering()  # labels of axes and legends find their place here
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    texts = [text for text in _texts(figure) if text.get_visible() and text.get_text().strip()]
+    boxes = np.array([text.get_window_extent(renderer).extents for text in texts])
+    if not len(boxes):
+        return []
+    slack = figure.dpi / 72
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    shared = np.minimum(high, boxes[None, :, 2:]) - np.maximum(low, boxes[None, :, :2])
+    found = np.argwhere(np.triu((shared > slack).all(axis=2), k=1))
+    cut = (boxes[:, :2] < -slack).any(axis=1) | (
+        boxes[:, 2:] > np.array(figure.bbox.size) + slack
+    ).any(axis=1)
+    pairs = [(texts[one].get_text(), texts[other].get_text()) for one, other in found]
+    return pairs + [(texts[one].get_text(), "the edge") for one in np.flatnonzero(cut)]
 
 
-def _around(x: float, y: float, reach: float) -> Bbox:
-    return Bbox.from_extents(x - reach, y - reach, x + reach, y + reach)
+def _texts(figure: Figure) -> list[Any]:
+    found = [*figure.texts]
+    for axes in figure.axes:
+        found += [child for child in axes.get_children() if isinstance(child, Text)]
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            if axes.axison and axis.get_visible():
+                low, high = min(low, high), max(low, high)
+                ticks = (t for t in axis.get_major_ticks() if low <= t.get_loc() <= high)
+                found += [axis.label, *(tick.label1 for tick in ticks)]
+    for legend in figure.legends:
+        found += legend.get_texts()
+    return found
 
 
-def _write(axes: Axes, label: str, point: tuple[float, float], offset: tuple[float, float]) -> None:
-    side = "right" if offset[0] < 0 else "center" if not offset[0] else "left"
-    text = axes.annotate(label, point, xytext=offset, textcoords="offset points", va="bottom")
-    text.set(horizontalalignment=side, fontsize=POINTS, color="#404950", in_layout=False)
+@dataclass(frozen=True)
+class _Placing:
+    """The state of placing labels in one panel: what is taken so far."""
+
+    axes: Axes
+    look: Look
+    pixel: float
+    obstacles: list[Any]
+    taken: list[Bbox]
+
+    def write(self, label: Label, *, leaders: bool) -> bool:
+        y = label.y if np.isfinite(label.y) else 1.0
+        x, y = self.axes.transData.transform((label.x, y))
+        if label.at_top:
+            return self._try(replace(label), x, self.axes.bbox.y1 - 2 * self.pixel, (0, 0))
+        near = any(self._try(label, x, y, offset) for offset in NEAR)
+        return near or (leaders and any(self._try(label, x, y, offset) for offset in FAR))
+
+    def _try(self, label: Label, x: float, y: float, offset: tuple[int, int]) -> bool:
+        box = self._box(label, x + offset[0] * self.pixel, y + offset[1] * self.pixel, offset)
+        frame = self.axes.bbox
+        inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
+        if not inside or any(box.overlaps(other) for other in self.taken):
+            return False
+        if any(_meets(box, obstacle) for obstacle in self.obstacles):
+            return False
+        self._draw(label, offset)
+        self.taken.append(box)
+        return True
+
+    def _box(self, label: Label, x: float, y: float, offset: tuple[int, int]) -> Bbox:
+        size = self.look.type.value
+        lines = label.text.split("\n")
+        wide = (max(fonts.width(line, size) for line in lines) * 72 + AROUND) * self.pixel
+        high = size * LINE * len(lines) * self.pixel
+        left = x - wide / 2 if not offset[0] else x if offset[0] > 0 else x - wide
+        bottom = y if offset[1] > 0 else y - high if offset[1] < 0 or label.at_top else y - high / 2
+        return Bbox.from_bounds(left, bottom, wide, high)
+
+    def _draw(self, label: Label, offset: tuple[int, int]) -> None:
+        text = self.axes.annotate(
+            label.text,
+            (label.x, 1.0 if label.at_top else label.y),
+            xycoords=("data", "axes fraction") if label.at_top else "data",
+            xytext=(0, -2) if label.at_top else offset,
+            textcoords="offset points",
+            annotation_clip=False,
+        )
+        side = "center" if not offset[0] else "left" if offset[0] > 0 else "right"
+        below = offset[1] < 0 or label.at_top
+        upright = "bottom" if offset[1] > 0 else "top" if below else "center"
+        text.set(ha=side, va=upright, fontsize=self.look.type.value, color=label.color)
+        text.set(linespacing=1.15, zorder=6, path_effects=halo(self.look))
+        if offset in FAR:
+            line = {"arrowstyle": "-", "color": self.look.ground.quiet, "lw": 0.5, "shrinkB": 2}
+            near = (offset[0] * 0.95, offset[1] * 0.95)
+            point = (label.x, label.y)
+            self.axes.annotate("", point, near, textcoords="offset points", arrowprops=line)
+
+
+def halo(look: Look) -> list[withStroke]:
+    """Return what keeps a text legible where a grid line passes behind it."""
+    return [withStroke(linewidth=2.0, foreground=look.ground.panel)]
+
+
+def _obstacles(axes: Axes) -> list[Any]:
+    """Return what no label may touch, in pixels: lines, whiskers, markers, texts."""
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    found: list[Any] = []
+    for line in axes.get_lines():
+        path = line.get_transform().transform_path(line.get_path())
+        centres = np.asarray(path.vertices, dtype=float)
+        if len(centres) and line.get_linestyle() not in ("None", "none"):
+            found.append(path)
+        if line.get_marker() not in ("None", "none", None, ""):
+            reach = 0.55 * line.get_markersize() * figure.dpi / 72
+            centres = centres[np.isfinite(centres).all(axis=1)]
+            corners = np.hstack([centres - reach, centres + reach])
+            found += [Bbox.from_extents(*corner.tolist()) for corner in corners]
+    for whiskers in axes.collections:
+        found += [axes.transData.transform_path(path) for path in whiskers.get_paths()]
+    return found + [text.get_window_extent() for text in axes.texts if text.get_text()]
+
+
+def _meets(box: Bbox, obstacle: Any) -> bool:
+    if isinstance(obstacle, Bbox):
+        return bool(box.overlaps(obstacle))
+    return bool(obstacle.intersects_bbox(box, filled=False))

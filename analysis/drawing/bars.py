@@ -1,4 +1,8 @@
-"""Grouped bars with whiskers and value labels: what was not measured is absent, never 0."""
+"""Values by name: grouped bars for a few short names, rows of dots for many or long ones.
+
+What was not measured is absent and said to be, never 0; what is infinite stands at the edge,
+with a mark.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,23 +10,31 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
-from analysis.drawing.axes import log_ticks
+from analysis.drawing.axes import LINE, linear_ticks, log_ticks
+from analysis.drawing.page import fonts
+from analysis.drawing.page.panels import Later
 from analysis.drawing.style import Look
 from analysis.rows.frames import is_missing
+from analysis.rows.intervals import Reals
 
 GROUP_WIDTH = 0.72
 WIDEST = 0.42
-SMALLEST = 6.5
-"""Size of a name, in points, below which it is cut short instead."""
 LOG_ABOVE = 20.0
 """A panel whose largest value exceeds its smallest by this factor is drawn in log scale."""
+NAME_LINES = 2
+"""Lines of a name below a group of bars; longer names stand beside rows of dots."""
+NAME_SHARE = 0.36
+"""Of a panel's width that the names beside rows of dots may take."""
+ROW_LINES = 3
+ROW_GAP = 0.05
+INFINITE = "∞"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One colour of bars: a value per group, null where there is none."""
+    """One colour of bars or dots: a value per group, null where there is none."""
 
     label: str
     color: str
@@ -31,136 +43,224 @@ class Series:
     high: pd.Series | None = None
     hollow: pd.Series | None = None
     hatch: str = ""
-    absent: str = "not measured"
-    """What is written where there is no bar."""
+    marker: str = "o"
+
+    def at(self, group: int) -> tuple[float, float, float] | None:
+        """Return value, low and high of a group; None if it was not measured."""
+        value = self.values.iloc[group]
+        if is_missing(value):
+            return None
+        bounds = [
+            float(value) if bound is None or is_missing(bound.iloc[group]) else bound.iloc[group]
+            for bound in (self.low, self.high)
+        ]
+        return float(value), float(bounds[0]), float(bounds[1])
+
+    def is_hollow(self, group: int) -> bool:
+        """Tell whether a value stands for something else than it seems to."""
+        return self.hollow is not None and bool(self.hollow.iloc[group])
 
 
-def draw(
-    axes: Axes, series: Sequence[Series], groups: Sequence[str], write: Callable[[float], str]
-) -> None:
-    """Draw the series side by side in every group, labelled with `write(value)`."""
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """What one panel shows: the series, the names of the groups and how values are written."""
+
+    series: Sequence[Series]
+    names: Sequence[str]
+    write: Callable[[float], str]
+    absent: str
+    """What is written where there is no value."""
+    label: str
+    label_log: str = ""
+    """Of the value axis; the second if it is in log scale, which it may be if there is one."""
+    limit: float | None = None
+    """The end of the axis, where that is a matter of the unit."""
+    notes: Sequence[str] = ()
+    """A line for each group: below its name, or beside its row."""
+
+
+def as_bars(charts: Sequence[Chart], look: Look, columns: int) -> bool:
+    """Tell whether names and values of all charts have room in groups of bars."""
+    columns = max(1, min(columns, int(look.inches / look.type.panel_width)))
+    panel = look.inches / columns - 0.7
+    group = panel / (max(len(charts[0].names), 1) + 0.2)
+    sizes = look.type
+    for chart in charts:
+        if any(len(fonts.wrap(n, group, sizes.tick)) > NAME_LINES for n in chart.names):
+            return False
+        if any(fonts.width(note, sizes.value) > group for note in _split(chart.notes)):
+            return False
+        bar = min(GROUP_WIDTH / len(chart.series), WIDEST) * group
+        values = pd.concat([one.values for one in chart.series]).dropna()
+        if any(fonts.width(chart.write(value), sizes.value) > bar * 1.05 for value in values):
+            return False
+    return all(fonts.width(word, sizes.tick) < group for n in charts[0].names for word in n.split())
+
+
+def bars(axes: Axes, chart: Chart, look: Look, later: Later) -> None:
+    """Draw the series side by side in every group, labelled with their values."""
+    series, groups = chart.series, len(chart.names)
     width = min(GROUP_WIDTH / len(series), WIDEST)
-    size = _font_size(axes, series, len(groups), write)
-    _scale(axes, series)
+    _scale(axes, chart, vertical=True)
     for number, one in enumerate(series):
         left = (number - (len(series) - 1) / 2) * width
-        for group in range(len(groups)):
-            _bar(axes, one, group, (group + left, width * 0.92), write)
-    for label in axes.texts:
-        label.set_fontsize(min(size, label.get_fontsize()))
-    names, name_size = _names(axes, groups)
-    axes.set_xticks(range(len(groups)), names, fontsize=name_size)
-    axes.set_xlim(-0.5 - 0.1, len(groups) - 0.5 + 0.1)
+        for group in range(groups):
+            _bar(axes, one, group, (group + left, width * 0.92), chart, look)
+    axes.set_xlim(-0.6, groups - 0.4)
     axes.grid(visible=False, axis="x")
-    axes.set_axisbelow(True)
+    later.names.append(lambda: _name_groups(axes, chart, look))
 
 
 def _bar(
-    axes: Axes,
-    one: Series,
-    group: int,
-    place: tuple[float, float],
-    write: Callable[[float], str],
+    axes: Axes, one: Series, group: int, place: tuple[float, float], chart: Chart, look: Look
 ) -> None:
     """Draw one bar at (x, width), or say that there is none."""
-    (x, width), value = place, one.values.iloc[group]
-    if is_missing(value):
-        _absent(axes, x, one.absent)
+    (x, width), found, size = place, one.at(group), look.type.value
+    if found is None:
+        _absent(axes, x, chart.absent, look)
         return
-    is_hollow = one.hollow is not None and bool(one.hollow.iloc[group])
-    face = "white" if is_hollow else one.color
-    edge = one.color if is_hollow or not one.hatch else "white"
-    bar = axes.bar(x, value, width, facecolor=face, edgecolor=edge, hatch=one.hatch)
-    bar.patches[0].set_linewidth(1.6 if is_hollow else 0)
+    value, low, high = found
+    top = axes.get_ylim()[1]
+    is_hollow = one.is_hollow(group)
+    face = look.ground.panel if is_hollow else one.color
+    edge = one.color if is_hollow or not one.hatch else look.ground.panel
+    height = value if np.isfinite(value) else top
+    bar = axes.bar(x, height, width, facecolor=face, edgecolor=edge, hatch=one.hatch)
+    bar.patches[0].set_linewidth(1.3 if is_hollow else 0)
     bar.set_label(one.label)
-    low, high = _bound(one.low, group), _bound(one.high, group)
-    if low is not None and high is not None:
-        axes.vlines(x, low, high, color="#2B2F33", linewidth=1.3)
-    axes.annotate(
-        write(value),
-        (x, max(value, high or value)),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=9,
-    )
+    if low < high < np.inf:
+        axes.vlines(x, low, high, color=look.ground.ink, linewidth=1.0)
+    if not np.isfinite(value):
+        axes.plot(x, top, "^", color=one.color, clip_on=False, markersize=5)
+    text = axes.annotate(chart.write(value), (x, min(max(value, high), top)))
+    text.set(fontsize=size, ha="center", va="bottom")
+    text.xyann = (0, 2.5)
+    text.anncoords = "offset points"
 
 
-def _font_size(
-    axes: Axes, series: Sequence[Series], groups: int, write: Callable[[float], str]
-) -> float:
-    """Return the size at which the values of neighbouring bars stand side by side."""
-    values = pd.concat([one.values for one in series]).dropna()
-    longest = max((len(write(value)) for value in values), default=1)
-    bar = _group_points(axes, groups) * GROUP_WIDTH / len(series)
-    return min(9.0, bar / (0.66 * longest))
+def _name_groups(axes: Axes, chart: Chart, look: Look) -> None:
+    inches = axes.get_position().width * look.inches / (len(chart.names) + 0.2)
+    names = ["\n".join(fonts.wrap(name, inches, look.type.tick)) for name in chart.names]
+    notes = chart.notes or [""] * len(names)
+    written = [f"{name}\n{note}".rstrip() for name, note in zip(names, notes, strict=True)]
+    axes.set_xticks(range(len(names)), written)
 
 
-def _names(axes: Axes, groups: Sequence[str]) -> tuple[list[str], float]:
-    """Return the names of the groups, cut short if need be, and the size at which they fit."""
-    longest = max(len(line) for name in groups for line in name.split("\n"))
-    room = _group_points(axes, len(groups)) * 0.94
-    size = max(min(10.0, room / (0.62 * longest)), SMALLEST)
-    limit = max(int(room / (0.62 * size)), 4)
-    return ["\n".join(_cut(line, limit) for line in name.split("\n")) for name in groups], size
+def rows_height(chart: Chart, look: Look, columns: int) -> float:
+    """Return the inches that the rows of a chart take."""
+    _, lines = _rows_names(chart, look, columns)
+    return sum(lines) * look.type.tick * LINE / 72 + ROW_GAP * (len(lines) + 1)
 
 
-def _cut(name: str, limit: int) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+def rows(axes: Axes, chart: Chart, look: Look, later: Later, columns: int) -> None:
+    """Draw one row of dots for each name, sorted by value, the values written at its end."""
+    names, lines = _rows_names(chart, look, columns)
+    order = _order(chart)
+    step = look.type.tick * LINE / 72
+    heights = np.array([lines[group] * step + ROW_GAP for group in order])
+    places = np.cumsum(heights) - heights / 2 + ROW_GAP / 2
+    _scale(axes, chart, vertical=False)
+    for place, group in zip(places, order, strict=True):
+        found = [one.at(group) for one in chart.series]
+        known = [value[0] for value in found if value and np.isfinite(value[0])]
+        if len(known) > 1:
+            axes.plot((min(known), max(known)), (place, place), color=look.ground.rim, lw=0.9)
+        for one, values in zip(chart.series, found, strict=True):
+            if values:
+                _dot(axes, one, values, place, is_hollow=one.is_hollow(group), look=look)
+        _row_value(axes, chart, group, place, look.inches / columns * 0.3, look)
+    axes.set_ylim(float(heights.sum()) + ROW_GAP, 0)
+    axes.set_yticks(places, [names[group] for group in order], linespacing=1.1)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
 
 
-def _group_points(axes: Axes, groups: int) -> float:
-    """Return the width of a group in points, before the layout is known."""
-    figure, place = axes.get_figure(), axes.get_subplotspec()
-    assert isinstance(figure, Figure)
-    columns = place.get_gridspec().ncols if place else 1
-    return figure.get_figwidth() * 72 * 0.82 / columns / (groups + 0.2)
+def _dot(
+    axes: Axes,
+    one: Series,
+    values: tuple[float, float, float],
+    place: float,
+    *,
+    is_hollow: bool,
+    look: Look,
+) -> None:
+    value, low, high = values
+    if low < high < np.inf:
+        axes.hlines(place, low, high, color=one.color, linewidth=1.0)
+    right = axes.get_xlim()[1]
+    at, marker = (value, one.marker) if np.isfinite(value) else (right, ">")
+    (dot,) = axes.plot(at, place, marker, color=one.color, label=one.label, clip_on=False)
+    dot.set(markersize=look.type.marker, zorder=4)
+    dot.set_markerfacecolor(look.ground.panel if is_hollow else one.color)
 
 
-def _absent(axes: Axes, x: float, message: str) -> None:
-    axes.annotate(
-        message,
-        (x, 0),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 6),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        rotation=90,
-        fontsize=8.5,
-        color="#6C757D",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-    )
+def _row_value(axes: Axes, chart: Chart, group: int, place: float, room: float, look: Look) -> None:
+    """Write the values of a row behind its end: the baseline's, ours, and their difference."""
+    found = [one.at(group) for one in chart.series]
+    known = [chart.write(values[0]) for values in found if values]
+    text = " → ".join(known) if known else chart.absent
+    if chart.notes and chart.notes[group]:
+        text += f", {chart.notes[group].splitlines()[0]}"
+    while fonts.width(text, look.type.value) > room and "," in text:
+        text = text.rpartition(",")[0]
+    beside = blended_transform_factory(axes.transAxes, axes.transData)
+    written = axes.text(1.02, place, text, transform=beside, fontsize=look.type.value)
+    written.set(va="center", color=look.ground.ink if known else look.ground.quiet)
 
 
-def _bound(bounds: pd.Series | None, group: int) -> float | None:
-    if bounds is None or is_missing(bounds.iloc[group]):
-        return None
-    return float(bounds.iloc[group])
+def _rows_names(chart: Chart, look: Look, columns: int) -> tuple[list[str], list[int]]:
+    room, size = look.inches / columns * NAME_SHARE, look.type.tick
+    wrapped = [fonts.shorten(name, room, size, ROW_LINES) for name in chart.names]
+    return ["\n".join(lines) for lines in wrapped], [len(lines) for lines in wrapped]
 
 
-def _scale(axes: Axes, series: Sequence[Series]) -> None:
-    """Start the axis at 0, or draw it in log scale where small bars would vanish."""
-    parts = [one.values if one.high is None else one.high.fillna(one.values) for one in series]
-    tops = pd.concat(parts).dropna().to_numpy(dtype=float)
-    values = pd.concat([one.values for one in series]).dropna().to_numpy(dtype=float)
+def _order(chart: Chart) -> list[int]:
+    """Return the groups by the value of the last series, the smallest first, unknown ones last."""
+    last = chart.series[-1].values.astype(float).reset_index(drop=True)
+    return [int(group) for group in last.sort_values(na_position="last", kind="stable").index]
+
+
+def _absent(axes: Axes, x: float, message: str, look: Look) -> None:
+    text = axes.annotate(message, (x, 0), xycoords=("data", "axes fraction"))
+    text.xyann = (0, 4)
+    text.anncoords = "offset points"
+    text.set(ha="center", va="bottom", rotation=90, fontsize=look.type.value)
+    text.set_color(look.ground.quiet)
+    text.set_bbox({"facecolor": look.ground.panel, "edgecolor": "none", "pad": 1})
+
+
+def _scale(axes: Axes, chart: Chart, *, vertical: bool) -> None:
+    """Start the axis at 0, or draw it in log scale where small values would vanish."""
+    ends = [one.values if one.high is None else one.high.fillna(one.values) for one in chart.series]
+    tops = _finite(pd.concat(ends))
+    values = _finite(pd.concat([one.values for one in chart.series]))
+    axis = axes.yaxis if vertical else axes.xaxis
+    name, limits = ("y", axes.set_ylim) if vertical else ("x", axes.set_xlim)
+    label = chart.label
     if not len(values):
-        axes.set_ylim(0, 1)
-        axes.set_yticks([])
-    elif values.min() > 0 and values.max() / values.min() > LOG_ABOVE:
-        axes.set_yscale("log")
-        axes.set_ylim(10 ** np.floor(np.log10(values.min()) - 0.2), tops.max() * 3)
-        log_ticks(axes.yaxis)
+        limits(0, 1)
+        axis.set_ticks([])
+    elif chart.limit is None and chart.label_log and _spread(values) > LOG_ABOVE:
+        axes.set(**{f"{name}scale": "log"})
+        limits(10 ** np.floor(np.log10(values.min()) - 0.2), max(values.max(), tops.max()) * 3)
+        log_ticks(axis)
+        label = chart.label_log
     else:
-        axes.set_ylim(min(0.0, values.min() * 1.2), max(tops.max() * 1.16, 1e-9))
+        top = max(tops.max(initial=0), values.max())
+        limits(min(0.0, values.min() * 1.2), chart.limit or max(top * 1.18, 1e-9))
+        linear_ticks(axis)
+    (axes.set_ylabel if vertical else axes.set_xlabel)(label)
 
 
-def is_log(axes: Axes) -> bool:
-    """Tell whether the panel's values are in log scale, which its label has to say."""
-    return axes.get_yscale() == "log"
+def _finite(values: pd.Series) -> Reals:
+    found: Reals = values.dropna().to_numpy(dtype=float)
+    finite: Reals = found[np.isfinite(found)]
+    return finite
 
 
-def axis_label(axes: Axes, look: Look, key: str) -> None:
-    """Label the value axis, saying so if it is in log scale."""
-    axes.set_ylabel(look.text(f"{key}_log" if is_log(axes) else key))
+def _spread(values: Reals) -> float:
+    return float(values.max() / values.min()) if values.min() > 0 else 1.0
+
+
+def _split(notes: Sequence[str]) -> list[str]:
+    return [line for note in notes for line in note.split("\n")]

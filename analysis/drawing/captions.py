@@ -3,6 +3,7 @@
 import pandas as pd
 
 from analysis.drawing.style import Look
+from analysis.rows import published
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.pairing import NOT_FULL, TEXT_CHOICES
@@ -43,12 +44,12 @@ def baseline_name(selection: Selection, baseline: pd.DataFrame, look: Look) -> s
     """Return what the baseline of these rows is called: its stride and window where unusual."""
     if not selection.is_reported:
         stride = selection.baseline_stride
-        return look.text("recompute" if stride == 1 else "recompute_strided", stride=stride)
+        return look.name("recompute" if stride == 1 else "recompute_strided", stride=stride)
     kinds = baseline[["window_size", "recompute_stride"]].dropna().drop_duplicates()
     if len(kinds) != 1:
-        return look.text("recompute_reported_plain")
+        return look.name("recompute_reported_plain")
     window, stride = (int(value) for value in kinds.iloc[0])
-    return look.text("recompute_reported", window=window, stride=stride)
+    return look.name("recompute_reported", window=window, stride=stride)
 
 
 def device_name(selection: Selection, look: Look) -> str:
@@ -71,6 +72,28 @@ def runtime(selection: Selection, look: Look) -> list[str]:
         return [look.text("runtime_imported")]
     repeats, tokens = int(shared["repeats"]), int(shared["decode_tokens"])
     return [look.text("runtime_note", repeats=repeats, tokens=tokens)]
+
+
+def runtime_title(selection: Selection, look: Look, letter: str) -> str:
+    """Title a panel of runtimes: of how many tokens, where that is known."""
+    tokens = selection.setting["decode_tokens"]
+    key = "panel_runtime_plain" if is_missing(tokens) else "panel_runtime"
+    return f"{letter} " + look.text(key, tokens=None if is_missing(tokens) else int(tokens))
+
+
+def hollow(rows: pd.DataFrame, measure: str) -> "pd.Series[bool]":
+    """Tell which points are drawn hollow where `quality` or `speed` is shown.
+
+    Never streamed, beyond the trained positions, or unusable by the rules of the audit.
+    """
+    marked = rows["hollow"].astype(object).eq(True)
+    reasons = rows.get(f"{measure}_unusable")
+    return marked if reasons is None else marked | reasons.notna()
+
+
+def citation(look: Look) -> str:
+    """Say where the published numbers come from."""
+    return look.text("published_note", source=published.data()["source"])
 
 
 def flags(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:

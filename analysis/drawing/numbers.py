@@ -13,6 +13,8 @@ MISSING = "–"  # noqa: RUF001
 
 def perplexity(value: float) -> str:
     """Write a perplexity with two decimals, or as a whole number from a thousand on."""
+    if value == float("inf"):
+        return "∞"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
 
 

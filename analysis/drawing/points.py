@@ -1,100 +1,93 @@
-"""The parts an ablation's panels are drawn from: the axis, points, marks and labels."""
+"""Points of a curve with their whiskers, their marks, and whether their labels have room."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis.drawing.sheet import HALO
-from analysis.drawing.style import RED, Look
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Where the points stand: at their value in log2 scale, or evenly spaced."""
-
-    at: list[float]
-    names: list[str]
-    is_log: bool
-
-    def place(self, axes: Axes, label: str) -> None:
-        """Scale and label the horizontal axis."""
-        if self.is_log:
-            axes.set_xscale("log", base=2)
-            axes.set_xlim(self.at[0] / 2**0.6, self.at[-1] * 2**0.6)
-        else:
-            axes.set_xlim(-0.6, len(self.at) - 0.4)
-        axes.set_xticks(self.at, self.names)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(label)
-        axes.grid(visible=False, axis="x")
-
-    def edges(self, position: float) -> tuple[float, float]:
-        """Return left edge and width of a bar around a point."""
-        if not self.is_log:
-            return position - 0.3, 0.6
-        return position / 2**0.3, position * (2**0.3 - 2**-0.3)
+from analysis.drawing.axes import Label
+from analysis.drawing.page import fonts
+from analysis.drawing.style import LOOKS, Look
 
 
-def points(axes: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], look: Look) -> None:
-    """Draw the streaming points with whiskers; hollow where they say nothing of streaming."""
+def points(
+    axes: Axes,
+    rows: pd.DataFrame,
+    columns: tuple[str, str, str],
+    hollow: "pd.Series[bool]",
+    look: Look,
+    x: str = "x",
+) -> None:
+    """Draw streaming points with whiskers; hollow where they say nothing of streaming."""
     value, low, high = columns
-    color = look.colors["streaming"]
-    axes.plot(rows["x"], rows[value], color=color, linewidth=1.8, zorder=3)
-    whole = rows[rows[low].notna() & rows[high].notna()]
-    axes.vlines(whole["x"], whole[low], whole[high], color=color, linewidth=1.3, zorder=3)
-    for key, part in (("streaming", rows[~rows["hollow"]]), ("hollow", rows[rows["hollow"]])):
+    role, style, marker = LOOKS["streaming"]
+    color = look.colors[role]
+    finite = rows[np.isfinite(rows[value].astype(float))]
+    axes.plot(finite[x], finite[value], style, color=color, zorder=3)
+    whole = finite[finite[low].notna() & finite[high].notna() & np.isfinite(finite[high])]
+    axes.vlines(whole[x], whole[low], whole[high], color=color, linewidth=1.0, zorder=3)
+    for is_hollow in (False, True):
+        part = finite[hollow.loc[finite.index].eq(is_hollow)]
         if part.empty:
             continue
-        (dots,) = axes.plot(part["x"], part[value], "o", color=color, label=look.text(key))
-        dots.set(markersize=8, markeredgewidth=1.8, zorder=4)
-        dots.set_markerfacecolor(color if key == "streaming" else "white")
+        name = look.name("hollow" if is_hollow else "streaming")
+        (dots,) = axes.plot(part[x], part[value], marker, color=color, label=name)
+        dots.set(markeredgewidth=1.3, zorder=4)
+        dots.set_markerfacecolor(look.ground.panel if is_hollow else color)
+    at_edge(axes, rows[~rows.index.isin(finite.index)][x], color, look)
 
 
-def mark(axes: Axes, point: pd.DataFrame, marker: str, size: float, label: str) -> None:
-    """Put a red mark on a point, if there is one."""
-    if point.empty:
+def at_edge(axes: Axes, places: Iterable[float], color: str, look: Look) -> None:
+    """Mark infinite values at the upper edge of the panel."""
+    found = list(places)
+    if found:
+        (marks,) = axes.plot(found, [1.0] * len(found), "^", transform=axes.get_xaxis_transform())
+        marks.set(color=color, clip_on=False, zorder=6, label=look.name("infinite"))
+
+
+def whiskered(axes: Axes, rows: pd.DataFrame, kind: str, name: str, look: Look) -> None:
+    """Draw a baseline with its whiskers where they were recorded."""
+    if rows.empty:
         return
-    (dot,) = axes.plot(point["x"], point["perplexity"], marker, color=RED, label=label)
-    dot.set(markersize=size, markeredgecolor="white", zorder=5)
+    role, style, marker = LOOKS[kind]
+    color = look.colors[role]
+    (line,) = axes.plot(rows["x"], rows["value"], style, color=color, marker=marker, label=name)
+    line.set(linewidth=look.type.line * 0.8, markersize=look.type.marker * 0.75)
+    whole = rows[rows["low"].notna() & rows["high"].notna()]
+    axes.vlines(whole["x"], whole["low"], whole["high"], color=color, linewidth=1.0)
 
 
-def above(axes: Axes, x: float, lines: list[str], colors: list[str], points: int) -> None:
-    """Write the values of a point at the top of the panel, where no line can cross them."""
-    size = _font_size(points)
-    for number, (line, color) in enumerate(zip(lines, colors, strict=False)):
-        axes.annotate(
-            line,
-            (x, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, -4 - number * size * 1.3),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=size,
-            color=color,
-            path_effects=HALO,
-            zorder=6,
-        )
+def mark(
+    axes: Axes,
+    rows: pd.DataFrame,
+    marker: str,
+    size: float,
+    label: str,
+    look: Look,
+    *,
+    filled: bool = True,
+) -> None:
+    """Put a red mark on points, if there are any; one that is not filled goes around them."""
+    rows = rows[np.isfinite(rows["perplexity"].astype(float))]
+    if rows.empty:
+        return
+    (dot,) = axes.plot(rows["x"], rows["perplexity"], marker, color=look.ground.red, label=label)
+    dot.set(markersize=size * look.type.marker, zorder=5, linestyle="none")
+    dot.set_markeredgecolor(look.ground.panel if filled else look.ground.red)
+    if not filled:
+        dot.set(markerfacecolor="none", markeredgewidth=1.2)
 
 
-def bar_label(axes: Axes, text: str, x: float, points: int) -> None:
-    """Write a value into the foot of a bar."""
-    axes.annotate(
-        text,
-        (x, 0),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=_font_size(points),
-        color="#404950",
-        path_effects=HALO,
-    )
-
-
-def _font_size(points: int) -> float:
-    """Return the label size at which this many labels fit side by side."""
-    return min(9.0, 68 / points)
+def all_fit(axes: Axes, labels: list[Label], look: Look) -> bool:
+    """Tell whether the labels stand side by side without touching."""
+    low, high = axes.get_xlim()
+    inches = axes.get_position().width * look.inches
+    end = -np.inf
+    for label in sorted(labels, key=lambda one: one.x):
+        half = max(fonts.width(line, look.type.value) for line in label.text.split("\n")) / 2
+        place = (label.x - low) / (high - low) * inches
+        if place - half < end + 0.04 or place - half < 0 or place + half > inches:
+            return False
+        end = place + half
+    return True

@@ -1,4 +1,4 @@
-"""How every figure looks: colours, fonts, sizes, language; nothing about what it shows.
+"""How every figure looks: width, type, colours, fonts, language; nothing about what it shows.
 
 Methods differ by marker, line and hatch as well as by colour, so that a figure keeps its
 meaning in greyscale.
@@ -8,14 +8,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import matplotlib as mpl
-import seaborn as sns
-from matplotlib import font_manager
 
+from analysis.drawing.page.fonts import families
 from analysis.drawing.texts import text
-from analysis.names import LANGUAGES
+from analysis.names import STYLES, WIDTHS
 from orchestrator.errors import UsageError
 
 PALETTE: Mapping[str, str] = {
@@ -25,25 +25,21 @@ PALETTE: Mapping[str, str] = {
     "success": "#06A77D",
     "neutral": "#6C757D",
 }
-RED = "#D62728"
-"""Of the star on the best point and the X on n_sink = 0."""
+ON_DARK: Mapping[str, str] = {
+    "baseline": "#58B4DB",
+    "streaming": "#E27BB1",
+    "accent": "#F8A93C",
+    "success": "#3CCBA0",
+    "neutral": "#A3ADB5",
+}
+"""The same hues, light enough for a dark ground."""
+HUES = ("#2E86AB", "#A23B72", "#F18F01", "#06A77D", "#5B4FA2", "#8C564B", "#6C757D", "#B5A300")
+"""Of the values that `--hue` tells apart, in their order."""
 DPI = 300
-CJK_FAMILIES = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "Source Han Sans CN",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Microsoft YaHei",
-    "SimHei",
-    "PingFang SC",
-    "Heiti SC",
-    "Hiragino Sans GB",
-    "Noto Sans CJK JP",
-    "AR PL UMing CN",
-    "Droid Sans Fallback",
-)
+WIDEST = 60.0
+NARROWEST = 2.0
+MAX_PIXELS = 120e6
+"""Of one picture: 480 MB of memory while it is drawn."""
 LOOKS = {
     "recompute": ("baseline", "--", "s"),
     "streaming": ("streaming", "-", "o"),
@@ -54,20 +50,94 @@ LOOKS = {
 
 
 @dataclass(frozen=True)
+class Ground:
+    """The colours of everything that is not data."""
+
+    paper: str
+    panel: str
+    ink: str
+    quiet: str
+    rim: str
+    grid: str
+    red: str
+    """Of the star on the best point and the X on n_sink = 0."""
+
+
+GROUNDS: Mapping[str, Ground] = {
+    "paper": Ground("#FFFFFF", "#FFFFFF", "#22272B", "#4A535B", "#B0B7BD", "#E6E9EC", "#D62728"),
+    "screen": Ground("#F4F6F8", "#FFFFFF", "#22272B", "#4A535B", "#B0B7BD", "#E6E9EC", "#D62728"),
+    "dark": Ground("#14181C", "#1B2126", "#E9EDF0", "#B4BDC5", "#56616A", "#2C343B", "#FF6B6B"),
+}
+RED = GROUNDS["paper"].red
+
+
+@dataclass(frozen=True)
+class Type:
+    """Sizes in points: letters 6 to 8 in print, larger where a page is read from afar."""
+
+    title: float
+    panel: float
+    label: float
+    tick: float
+    value: float
+    caption: float
+    marker: float
+    line: float
+    panel_height: float
+    """Usual height of a panel, in inches."""
+    panel_width: float
+    """Panels stand side by side from this width on, in inches."""
+
+
+PRINT = Type(8, 7.5, 7, 6.5, 6, 6, 4.5, 1.2, 1.5, 2.3)
+SLIDE = Type(13, 11, 10, 9.2, 8.6, 8.5, 7.5, 1.8, 2.5, 3.2)
+SLIDE_FROM = 8.0
+"""Width in inches from which a figure is set in the larger type."""
+
+
+@dataclass(frozen=True)
 class Look:
     """The options of a drawing; figures read everything that is not data from here."""
 
     lang: str = "en"
     dpi: int = DPI
     figsize: tuple[float, float] | None = None
-    """Width and height in inches; None: the figure's own."""
+    """Width and height in inches; None: `width`, and the height that the panels need."""
     colors: Mapping[str, str] = field(default_factory=lambda: PALETTE)
     published: bool = False
     """Draw the published numbers beside the measured ones."""
+    width: float = WIDTHS["slide"]
+    """In inches."""
+    style: str = "paper"
+    font: str | None = None
+    """A font to prefer; others stand in for the letters that it lacks."""
+    with_title: bool = True
+    with_caption: bool = True
+    prefix: str = ""
+    """Before every name in the legend: what `--hue` tells apart."""
+
+    @property
+    def inches(self) -> float:
+        """The width of the figure."""
+        return self.figsize[0] if self.figsize else self.width
+
+    @property
+    def type(self) -> Type:
+        """The sizes of letters and marks at this width."""
+        return SLIDE if self.inches >= SLIDE_FROM else PRINT
+
+    @property
+    def ground(self) -> Ground:
+        """The colours of everything that is not data."""
+        return GROUNDS[self.style]
 
     def text(self, key: str, **values: object) -> str:
         """Return a text of `analysis.drawing.texts` in this look's language."""
         return text(key, self.lang, **values)
+
+    def name(self, key: str, **values: object) -> str:
+        """Return the text of a legend's entry."""
+        return self.prefix + self.text(key, **values)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -78,46 +148,73 @@ class Look:
             yield
 
     def _rc(self) -> Any:  # matplotlib types the keys as a Literal that no dict display meets
+        ground, sizes = self.ground, self.type
         return {
-            **sns.axes_style("whitegrid"),
-            **sns.plotting_context("paper", font_scale=1.1),
-            "font.family": "sans-serif",
-            "font.sans-serif": font_families(self.lang),
+            "font.family": families(self.lang, self.font),
+            "font.size": sizes.label,
             "axes.unicode_minus": False,
-            "axes.edgecolor": "#B0B7BD",
-            "axes.titlesize": 11,
-            "axes.titleweight": "bold",
+            "axes.axisbelow": True,
+            "axes.edgecolor": ground.rim,
+            "axes.facecolor": ground.panel,
+            "axes.grid": True,
+            "axes.labelcolor": ground.ink,
+            "axes.labelpad": 2.5,
+            "axes.labelsize": sizes.label,
+            "axes.linewidth": 0.8,
+            "axes.titlecolor": ground.ink,
             "axes.titlelocation": "left",
-            "grid.color": "#E6E9EC",
+            "axes.titlepad": 4.0,
+            "axes.titlesize": sizes.panel,
+            "axes.titleweight": "bold",
+            "figure.facecolor": ground.paper,
+            "grid.color": ground.grid,
             "grid.linewidth": 0.7,
             "hatch.linewidth": 0.8,
+            "legend.fontsize": sizes.tick,
             "legend.frameon": False,
+            "legend.labelcolor": ground.ink,
+            "lines.linewidth": sizes.line,
+            "lines.markersize": sizes.marker,
+            "pdf.fonttype": 42,  # real letters, not drawings of them: journals ask for it
+            "ps.fonttype": 42,
+            "savefig.facecolor": ground.paper,
+            "svg.fonttype": "none",  # text stays text
             "svg.hashsalt": "sinksweep",  # the same figure is the same file
+            "text.color": ground.ink,
+            "text.hinting": "none",  # letters keep their widths at every resolution
+            "xtick.color": ground.rim,
+            "xtick.labelcolor": ground.ink,
+            "xtick.labelsize": sizes.tick,
+            "xtick.major.size": 2.5,
+            "ytick.color": ground.rim,
+            "ytick.labelcolor": ground.ink,
+            "ytick.labelsize": sizes.tick,
+            "ytick.major.size": 2.5,
         }
 
 
-def font_families(lang: str) -> list[str]:
-    """Return the fonts to try, the first that is installed for the language in front.
+def parse_colors(pairs: tuple[str, ...], style: str = "paper") -> dict[str, str]:
+    """Return the palette of a style with `key=#hex` changes applied."""
+    palette = ON_DARK if style == "dark" else PALETTE
+    return {**palette, **dict(_parse_color(pair) for pair in pairs)}
 
-    Raises `UsageError` when Chinese is asked for and no installed font can show it: boxes
-    instead of characters would only be noticed in print.
-    """
-    if lang == "en":
-        return ["DejaVu Sans"]
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    found = [name for name in CJK_FAMILIES if name in installed]
-    if not found:
+
+def parse_width(value: str) -> float:
+    """Turn `column`, `text`, `page`, `slide` or a number of inches into inches."""
+    if value in WIDTHS:
+        return WIDTHS[value]
+    names = ", ".join(f"{name} ({inches:g} in)" for name, inches in WIDTHS.items())
+    try:
+        inches = float(value)
+    except ValueError:
+        hint = get_close_matches(value, WIDTHS, 1)
+        meant = f"; did you mean {hint[0]}?" if hint else ""
         raise UsageError(
-            "--lang zh needs a Chinese font and none is installed; install one "
-            f"(Debian: apt-get install fonts-noto-cjk) or use --lang en; looked for: "
-            f"{', '.join(CJK_FAMILIES)}"
-        )
-    return [found[0], "DejaVu Sans"]
-
-
-def parse_colors(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Return the palette with `key=#hex` changes applied."""
-    return {**PALETTE, **dict(_parse_color(pair) for pair in pairs)}
+            f"--width must be {names} or a number of inches, got {value!r}{meant}"
+        ) from None
+    if not NARROWEST <= inches <= WIDEST:
+        raise UsageError(f"--width must be {NARROWEST:g} to {WIDEST:g} inches, got {value!r}")
+    return inches
 
 
 def parse_figsize(value: str | None) -> tuple[float, float] | None:
@@ -128,7 +225,7 @@ def parse_figsize(value: str | None) -> tuple[float, float] | None:
         width, height = (float(part) for part in value.lower().split("x"))
     except ValueError:
         raise UsageError(f"--figsize must be WxH in inches, like 10x7, got {value!r}") from None
-    if not (2 <= width <= 60 and 2 <= height <= 60):
+    if not (NARROWEST <= width <= WIDEST and NARROWEST <= height <= WIDEST):
         raise UsageError(f"--figsize must be 2 to 60 inches each way, got {value!r}")
     return width, height
 
@@ -138,9 +235,10 @@ def _parse_color(pair: str) -> tuple[str, str]:
     digits = color.removeprefix("#")
     is_hex = len(digits) == 6 and all(digit in "0123456789abcdefABCDEF" for digit in digits)
     if key not in PALETTE or not color.startswith("#") or not is_hex:
-        keys = ", ".join(PALETTE)
-        raise UsageError(f"--color must be key=#rrggbb with a key of {keys}, got {pair!r}")
+        keys, close = ", ".join(PALETTE), get_close_matches(key, PALETTE, 1)
+        hint = f"; did you mean {close[0]}?" if close and key not in PALETTE else ""
+        raise UsageError(f"--color must be key=#rrggbb with a key of {keys}, got {pair!r}{hint}")
     return key, color
 
 
-assert LANGUAGES == ("en", "zh"), "font_families knows these languages"
+assert tuple(GROUNDS) == STYLES, "analysis.names lists the styles for the command line"

@@ -77,7 +77,13 @@ def _select(selection: Selection, varied: str, fixed: tuple[str, ...]) -> Ablati
         for name in fixed
         for key, part in rows.groupby(["dataset", name, _report(rows)], sort=True)
     ]
-    groups.sort(key=lambda one: (one[2][varied].nunique(), _weight(one[2])))
+    groups.sort(
+        key=lambda one: (
+            one[2][varied].nunique() > 1 and one[1][0] == selection.text,
+            one[2][varied].nunique(),
+            _weight(one[2]),
+        )
+    )
     if not groups or groups[-1][2][varied].nunique() < 2:
         raise _nothing(selection, rows, varied)
     name, key, chosen = groups[-1]

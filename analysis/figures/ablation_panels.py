@@ -1,202 +1,236 @@
-"""The two panels of an ablation, drawn from its rows."""
+"""The panels of an ablation, drawn from its rows: perplexity, compression, runtime."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from analysis.drawing import captions, numbers, published
-from analysis.drawing.axes import log_ticks
-from analysis.drawing.bars import LOG_ABOVE
-from analysis.drawing.points import Axis, above, bar_label, mark, points
-from analysis.drawing.sheet import legend, note, sheet
+from analysis.drawing import captions, numbers
+from analysis.drawing.axes import Label, Steps, linear_ticks, log_ticks, place_labels, thin
+from analysis.drawing.page.panels import Later, Page, Panel, note
+from analysis.drawing.points import all_fit, mark, points, whiskered
 from analysis.drawing.style import Look
 from analysis.figures.ablation import Ablation, other_texts
+from analysis.rows import published
 from analysis.rows.blocks import Blocks, difference
 from analysis.rows.frames import is_missing
 from analysis.rows.intervals import Interval
 
-SIZE = (10.0, 8.2)
-BAR_TOP = 0.36
-"""Compression bars end below this height of the panel, the perplexities stay above it."""
+LOG_ABOVE = 5.0
+"""Perplexities whose largest exceeds the smallest by this factor are drawn in log scale."""
+HEIGHTS = (1.0, 0.34, 0.8)
+PERPLEXITY = ("perplexity", "perplexity_low", "perplexity_high")
+RUNTIME = ("runtime_ms", "runtime_ms_min", "runtime_ms_max")
 
 
-def draw(data: Ablation, blocks: Blocks, look: Look) -> Figure:
-    """Draw perplexity with compression above, runtime below."""
+def page(data: Ablation, blocks: Blocks, look: Look) -> Page:
+    """Return perplexity above, compression below it, runtime at the foot."""
     fixed = look.text(f"fixed_{data.fixed}", value=f"{data.fixed_value:,}")
     key = "window_title" if data.varied == "window_size" else "sink_title"
     title = look.text(key, fixed=fixed, dataset=captions.dataset_name(data.dataset))
-    page = sheet(look, title=title, caption=_caption(data, blocks, look), size=SIZE, panels=(2, 1))
-    above, below = page.axes
-    axis = _axis(data)
-    _quality(above, data, blocks, axis, look)
-    _runtime(below, data, axis, look)
-    legend(page)
-    return page.figure
+    steps = Steps(tuple(int(v) for v in data.rows[data.varied]), look.text(f"{data.varied}_axis"))
+    drawn = _Drawn(data, blocks, steps, look)
+    panels = [
+        Panel(look.text("panel_perplexity"), drawn.quality, HEIGHTS[0]),
+        Panel(look.text("panel_compression_b"), drawn.compression, HEIGHTS[1]),
+        Panel(captions.runtime_title(data.selection, look, "(c)"), drawn.runtime, HEIGHTS[2]),
+    ]
+    return Page(title, _caption(data, blocks, look), [("", panels)])
 
 
-def _axis(data: Ablation) -> Axis:
-    values = [int(value) for value in data.rows[data.varied]]
-    names = [f"{value:,}" for value in values]
-    # A window of 0 has no logarithm; sinks are few and small, so they stand evenly.
-    if data.varied == "window_size" and values[0] > 0:
-        return Axis([float(value) for value in values], names, is_log=True)
-    return Axis([float(position) for position in range(len(values))], names, is_log=False)
+class _Drawn:
+    """The rows of an ablation with their places on the axis."""
+
+    def __init__(self, data: Ablation, blocks: Blocks, steps: Steps, look: Look) -> None:
+        self.data, self.blocks, self.steps, self.look = data, blocks, steps, look
+        self.rows = data.rows.assign(x=[steps.at(value) for value in data.rows[data.varied]])
+        everything = data.selection.rows.drop_duplicates("row_id").set_index("row_id")
+        self.everything = everything
+
+    @property
+    def baseline_name(self) -> str:
+        """What the baseline's curves are called."""
+        partners = pd.concat([self.rows["quality_partner"], self.rows["speed_partner"]]).unique()
+        baseline = self.everything.reindex(partners)
+        return captions.baseline_name(self.data.selection, baseline, self.look)
+
+    def quality(self, axes: Axes, later: Later) -> None:
+        """Perplexity with its whiskers, the baseline's likewise; the axis spans the data."""
+        look, rows = self.look, self.rows[self.rows["perplexity"].notna()]
+        if rows.empty:
+            note(axes, look.text("not_measured"), look)
+            return
+        self.steps.place(axes)
+        baseline = self._baseline(rows, "quality_partner", PERPLEXITY)
+        known = _published(self.data, self.steps) if look.published else {}
+        parts = [rows[list(PERPLEXITY)], baseline[["value", "low", "high"]]]
+        _span(axes, parts, list(known.values()), look)
+        whiskered(axes, baseline, "recompute", self.baseline_name, look)
+        points(axes, rows, PERPLEXITY, captions.hollow(rows, "quality"), look)
+        self._marks(axes, rows)
+        if known:
+            (dots,) = axes.plot(list(known), list(known.values()), "x", label=look.name("paper"))
+            dots.set(color=look.colors["accent"], markeredgewidth=1.6, zorder=5)
+        later.names.append(lambda: thin(axes, look))
+        later.labels.append(lambda: self._quality_labels(axes, rows))
+
+    def compression(self, axes: Axes, later: Later) -> None:
+        """The compression ratio on an axis of its own, so that no line meets it."""
+        look, rows = self.look, self.rows[self.rows["compression_ratio"].notna()]
+        if rows.empty:
+            note(axes, look.text("not_measured"), look)
+            return
+        self.steps.place(axes)
+        axes.set_xlabel("")
+        places = sorted(self.rows["x"])
+        width = 0.55 * min(np.diff(places).min() if len(places) > 1 else 1.0, 1.0)
+        share, color = 100 * rows["compression_ratio"], look.colors["neutral"]
+        if look.prefix:  # one of several hues: bars would hide each other
+            axes.plot(rows["x"], share, "o-", color=color)
+        else:
+            axes.bar(rows["x"], share, width, color=color, alpha=0.85)
+        axes.set_ylim(0, 100)
+        axes.set_yticks([0, 100])
+        axes.set_ylabel(look.text("percent"))
+        shares = zip(rows["x"], rows["compression_ratio"], strict=True)
+        labels = [Label(x, 100, numbers.share(share), look.ground.panel) for x, share in shares]
+        later.names.append(lambda: thin(axes, look))
+        later.labels.append(lambda: _inside(axes, labels, rows, look))
+
+    def runtime(self, axes: Axes, later: Later) -> None:
+        """The runtime, from 0, so that noise between repeats cannot look like an effect."""
+        look, rows = self.look, self.rows[self.rows["runtime_ms"].notna()]
+        if rows.empty:
+            note(axes, look.text("not_measured"), look)
+            return
+        self.steps.place(axes)
+        axes.set_ylabel(look.text("runtime"))
+        baseline = self._baseline(rows, "speed_partner", RUNTIME)
+        ends = pd.concat([rows["runtime_ms_max"], rows["runtime_ms"], baseline["value"]])
+        axes.set_ylim(0, float(ends[np.isfinite(ends)].max()) * 1.3)
+        linear_ticks(axes.yaxis, 4)
+        whiskered(axes, baseline, "recompute", self.baseline_name, look)
+        points(axes, rows, RUNTIME, captions.hollow(rows, "speed"), look)
+        labels = [
+            Label(row["x"], row["runtime_ms"], _with_speedup(row), look.colors["streaming"])
+            for row in rows.to_dict("records")
+        ]
+        labels += [
+            Label(x, y, numbers.milliseconds(y), look.colors["baseline"])
+            for x, y in zip(baseline["x"], baseline["value"], strict=True)
+        ]
+        later.names.append(lambda: thin(axes, look))
+        later.labels.append(lambda: place_labels(axes, labels, look))
+
+    def _baseline(self, rows: pd.DataFrame, partner: str, columns: tuple[str, ...]) -> pd.DataFrame:
+        """Return x, value, low and high of the paired baselines, null where not recorded."""
+        known = rows[rows[partner].notna()]
+        column = {"quality_partner": "baseline_perplexity", "speed_partner": "baseline_runtime_ms"}
+        bounds = self.everything.reindex(known[partner])[list(columns[1:])].to_numpy()
+        return pd.DataFrame(
+            {
+                "x": known["x"].to_numpy(),
+                "value": known[column[partner]].to_numpy(dtype=float),
+                "low": bounds[:, 0].astype(float),
+                "high": bounds[:, 1].astype(float),
+            }
+        )
+
+    def _marks(self, axes: Axes, rows: pd.DataFrame) -> None:
+        """Mark the lowest perplexity by a red star and n_sink = 0 by a red X."""
+        look, best = self.look, self.data.best
+        if best is not None and not look.prefix:
+            point = rows[rows["row_id"].eq(best["row_id"])]
+            filled = rows[~captions.hollow(rows, "quality")]
+            left_out = bool((rows["perplexity"] < best["perplexity"]).any()) and len(filled)
+            key = "best_filled" if left_out else "best"
+            mark(axes, point, "*", 2.2, look.text(key), look)
+        if self.data.varied == "n_sink":
+            mark(axes, rows[rows["n_sink"].eq(0)], "X", 1.6, look.text("no_sink"), look)
+
+    def _quality_labels(self, axes: Axes, rows: pd.DataFrame) -> None:
+        """Write values and differences at the top where all have room, else values alone."""
+        every = rows.to_dict("records")
+        whole = [self._quality_label(row, with_interval=True) for row in every]
+        short = [
+            self._quality_label(row, with_interval=False)
+            for row in every
+            if np.isfinite(row["perplexity"])  # an infinite one has its mark
+        ]
+        place_labels(axes, whole if all_fit(axes, whole, self.look) else short, self.look)
+
+    def _quality_label(self, row: dict[Any, Any], *, with_interval: bool) -> Label:
+        value = numbers.perplexity(row["perplexity"])
+        interval = to_best(self.data, row["row_id"], self.blocks) if with_interval else None
+        text = f"{value}\n{numbers.increase(interval)}".replace(" [", "\n[") if interval else value
+        return Label(row["x"], row["perplexity"], text, self.look.ground.ink, at_top=with_interval)
 
 
-def _quality(axes: Axes, data: Ablation, blocks: Blocks, axis: Axis, look: Look) -> None:
-    rows = data.rows.assign(x=axis.at)
-    measured = rows[rows["perplexity"].notna()]
-    axes.set_title(look.text("panel_quality"))
-    if measured.empty:
-        note(axes, look.text("not_measured"))
-        return
-    axis.place(axes, look.text(f"{data.varied}_log2" if axis.is_log else data.varied))
-    known = _published(data, axis) if look.published else {}
-    _perplexity_scale(axes, measured, list(known.values()), look)
-    _compression(axes, rows, axis, look)
-    _baseline(axes, data, measured, "baseline_perplexity", look)
-    points(axes, measured, ("perplexity", "perplexity_low", "perplexity_high"), look)
-    _marks(axes, data, measured, look)
-    if known:
-        (dots,) = axes.plot(list(known), list(known.values()), "x", color=look.colors["accent"])
-        dots.set(markersize=9, markeredgewidth=2.2, zorder=5, label=look.text("paper"))
-    for row in measured.to_dict("records"):
-        interval = _to_best(data, row["row_id"], blocks)
-        difference_lines = numbers.increase(interval).split(" [") if interval else []
-        lines = [numbers.perplexity(row["perplexity"]), *difference_lines[:1]]
-        lines += [f"[{bounds}" for bounds in difference_lines[1:]]
-        above(axes, row["x"], lines, ["#2B2F33", "#5A636B", "#5A636B"], len(rows))
-
-
-def _runtime(axes: Axes, data: Ablation, axis: Axis, look: Look) -> None:
-    measured = data.rows.assign(x=axis.at)
-    measured = measured[measured["runtime_ms"].notna()]
-    tokens = data.selection.setting["decode_tokens"]
-    key = "panel_runtime" if tokens else "panel_runtime_plain"
-    axes.set_title(look.text(key, tokens=tokens))
-    if measured.empty:
-        note(axes, look.text("not_measured"))
-        return
-    axis.place(axes, look.text(f"{data.varied}_log2" if axis.is_log else data.varied))
-    axes.set_ylabel(look.text("runtime"))
-    _baseline(axes, data, measured, "baseline_runtime_ms", look)
-    points(axes, measured, ("runtime_ms", "runtime_ms_min", "runtime_ms_max"), look)
-    top = measured[["runtime_ms", "runtime_ms_max", "baseline_runtime_ms"]].max().max()
-    axes.set_ylim(0, top * 1.38)
-    colors = [look.colors["streaming"], look.colors["baseline"], "#2B2F33"]
-    writers = {
-        "runtime_ms": numbers.milliseconds,
-        "baseline_runtime_ms": numbers.milliseconds,
-        "speedup": numbers.times,
-    }
-    for row in measured.to_dict("records"):
-        values = [(write, row[name]) for name, write in writers.items()]
-        lines = [write(value) for write, value in values if not is_missing(value)]
-        above(axes, row["x"], lines, colors, len(data.rows))
-
-
-def _published(data: Ablation, axis: Axis) -> dict[float, float]:
-    """Return published perplexities by position, for the same fixed setting and model."""
-    model = str(data.selection.setting["model"])
-    rows = published.perplexities(model, "streaming", data.dataset)
-    rows = [row | {"budget": row["n_sink"] + row["window_size"]} for row in rows]
-    places = dict(zip(data.rows[data.varied].astype(int), axis.at, strict=True))
-    return {
-        places[row[data.varied]]: row["perplexity"]
-        for row in rows
-        if row[data.fixed] == data.fixed_value and row[data.varied] in places
-    }
-
-
-def _perplexity_scale(axes: Axes, rows: pd.DataFrame, others: list[float], look: Look) -> None:
-    """Leave the lower part of the panel to the compression bars and the top to the labels."""
-    values = rows[["perplexity", "perplexity_low", "perplexity_high", "baseline_perplexity"]]
-    every = np.append(values.to_numpy(dtype=float).ravel(), others)
-    low, high = float(np.nanmin(every)), float(np.nanmax(every))
-    if high / low > LOG_ABOVE / 4:
-        span = np.log10(high / low)
-        axes.set_yscale("log")
-        axes.set_ylim(low / 10 ** (span * 1.15 + 0.08), high * 10 ** (span * 0.75 + 0.05))
-        axes.set_ylabel(look.text("perplexity_log"))
-        log_ticks(axes.yaxis)
-    else:
-        axes.set_ylim(0, high * 1.38)
-        axes.set_ylabel(look.text("perplexity"))
-
-
-def _compression(axes: Axes, rows: pd.DataFrame, axis: Axis, look: Look) -> None:
-    """Draw the compression ratio as bars behind the points, low enough never to meet them."""
-    shares = 100 * rows["compression_ratio"]
-    if shares.isna().all():
-        return
-    second = axes.twinx()
-    low, high = axes.get_ylim()
-    lowest = float(np.nanmin(rows[["perplexity", "perplexity_low"]].to_numpy(dtype=float)))
-    if axes.get_yscale() == "log":
-        low, high, lowest = np.log10(low), np.log10(high), np.log10(lowest)
-    height = min(BAR_TOP, (lowest - low) / (high - low) - 0.06)
-    second.set_ylim(0, 100 / height)
-    second.set_yticks([0, 50, 100])
-    second.set_ylabel(look.text("compression"), y=max(height / 2, 0.22), fontsize=9)
-    second.grid(visible=False)
-    for position, value in zip(axis.at, shares, strict=True):
-        if is_missing(value):
-            continue
-        left, width = axis.edges(position)
-        label = look.text("compression_legend")
-        color = look.colors["neutral"]
-        second.bar(left, value, width, align="edge", color=color, alpha=0.25, label=label)
-        bar_label(second, numbers.share(value / 100), position, len(shares))
-    # The points belong in front of the bars, whose axes were made later.
-    axes.set_zorder(second.get_zorder() + 1)
-    axes.patch.set_visible(False)
-
-
-def _baseline(axes: Axes, data: Ablation, rows: pd.DataFrame, column: str, look: Look) -> None:
-    known = rows[rows[column].notna()]
-    if known.empty:
-        return
-    axes.plot(
-        known["x"],
-        known[column],
-        color=look.colors["baseline"],
-        linestyle="--",
-        linewidth=1.4,
-        marker="s",
-        markersize=5,
-        label=_baseline_name(data, look),
-    )
-
-
-def _baseline_name(data: Ablation, look: Look) -> str:
-    stride = data.selection.baseline_stride
-    return look.text("recompute" if stride == 1 else "recompute_strided", stride=stride)
-
-
-def _marks(axes: Axes, data: Ablation, rows: pd.DataFrame, look: Look) -> None:
-    """Mark the lowest perplexity by a red star and n_sink = 0 by a red X."""
-    if (best := data.best) is not None:
-        point = rows[rows["row_id"].eq(best["row_id"])]
-        left_out = bool((rows["hollow"] & (rows["perplexity"] < best["perplexity"])).any())
-        mark(axes, point, "*", 17, look.text("best_filled" if left_out else "best"))
-    if data.varied == "n_sink":
-        mark(axes, rows[rows["n_sink"].eq(0)], "X", 12, look.text("no_sink"))
-
-
-def _to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
+def to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
+    """Return the paired difference of a row to the best one."""
     if data.best is None or row_id == data.best["row_id"]:
         return None
     return difference(blocks, row_id, data.best["row_id"])
 
 
+def _span(axes: Axes, parts: list[pd.DataFrame], others: list[float], look: Look) -> None:
+    """Let the axis span what is drawn, with room for the labels above."""
+    found = np.concatenate([part.to_numpy(dtype=float).ravel() for part in parts])
+    every = np.append(found, others)
+    every = every[np.isfinite(every) & (every > 0)]
+    low, high = (float(every.min()), float(every.max())) if len(every) else (1.0, 1.0)
+    head = 0.5 if look.type.panel_height > 2 else 0.42
+    if high / low > LOG_ABOVE:
+        span = np.log10(high / low)
+        axes.set_yscale("log")
+        axes.set_ylim(low / 10 ** (span * 0.08), high * 10 ** (span * head))
+        axes.set_ylabel(look.text("perplexity_log"))
+        log_ticks(axes.yaxis)
+    else:
+        span = max(high - low, 0.02 * high)
+        axes.set_ylim(low - 0.1 * span, high + head * span)
+        axes.set_ylabel(look.text("perplexity"))
+        linear_ticks(axes.yaxis)
+
+
+def _inside(axes: Axes, labels: list[Label], rows: pd.DataFrame, look: Look) -> None:
+    """Write the shares into the bars where they are high and wide enough for it."""
+    if all_fit(axes, labels, look) and rows["compression_ratio"].min() > 0.5:
+        for label in labels:
+            text = axes.text(label.x, 50, label.text, color=look.ground.panel, ha="center")
+            text.set(va="center", fontsize=look.type.value)
+
+
+def _with_speedup(row: dict[Any, Any]) -> str:
+    value = numbers.milliseconds(row["runtime_ms"])
+    speedup = row["speedup"]
+    return value if is_missing(speedup) else f"{value}\n{numbers.times(speedup)}"
+
+
+def _published(data: Ablation, steps: Steps) -> dict[float, float]:
+    """Return published perplexities by position, for the same fixed setting and model."""
+    model = str(data.selection.setting["model"])
+    rows = published.perplexities(model, "streaming", data.dataset)
+    rows = [row | {"budget": row["n_sink"] + row["window_size"]} for row in rows]
+    values = set(steps.values)
+    return {
+        steps.at(row[data.varied]): row["perplexity"]
+        for row in rows
+        if row[data.fixed] == data.fixed_value and row[data.varied] in values
+    }
+
+
 def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     selection, rows = data.selection, data.rows
-    values = rows[data.varied].astype(int)
-    names = values.map(lambda value: look.text(f"fixed_{data.varied}", value=value))
+    names = (
+        rows[data.varied]
+        .astype(int)
+        .map(lambda value: look.text(f"fixed_{data.varied}", value=value))
+    )
     parts = [*captions.setting(selection, look)]
     parts += [] if selection.is_reported else [look.text("whiskers")]
-    if any(_to_best(data, row_id, blocks) for row_id in rows["row_id"]):
+    if any(to_best(data, row_id, blocks) for row_id in rows["row_id"]):
         parts.append(look.text("best_note"))
     increases = rows["perplexity_increase"].dropna()
     if len(increases):
@@ -208,8 +242,8 @@ def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     if rows["speedup"].notna().any():
         parts.append(look.text("strip_note"))
     parts += captions.flags(rows, names, look)
-    if look.published and _published(data, _axis(data)):
-        parts.append(published.citation(look))
+    if look.published and _published(data, Steps(tuple(rows[data.varied].astype(int)), "")):
+        parts.append(captions.citation(look))
     if data.other_datasets:
         parts.append(look.text("other_dataset", names=other_texts(data)))
     return parts + captions.left_out(selection, look)

@@ -1,27 +1,24 @@
 """`latency_memory`: time per token and memory against cache size, as in the paper's figure 10."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
 
-from analysis.drawing import captions, numbers, published
-from analysis.drawing.sheet import HALO, legend, note, sheet
+from analysis.drawing import captions, numbers
+from analysis.drawing.axes import Label, Steps, linear_ticks, log_ticks, place_labels, thin
+from analysis.drawing.page.panels import Later, Page, Panel, note
 from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
+from analysis.rows import published
 from analysis.rows.blocks import Blocks
 from analysis.rows.comparable import QUICKSTART, Selection
 from analysis.rows.missing import command, entry
 
-SIZE = (10.0, 5.2)
 MEBIBYTE = 2**20
-SIDES = {
-    "left": (-5, 4, "right", "bottom"),
-    "right": (5, -5, "left", "top"),
-}
-"""Offset in points and alignment of a value beside its point."""
+FLATTENED = 4.0
+"""Published values this many times above ours would press our curves onto the axis."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,8 @@ def select(selection: Selection) -> LatencyMemory:
     count = ours.groupby(["dataset", "n_sink"]).agg(
         budgets=("budget", "nunique"), pairs=("speedup", "count"), sinks=("n_sink", "max")
     )
-    dataset, n_sink = count.sort_values(["budgets", "pairs", "sinks"]).index[-1]
+    count["preferred"] = count.index.get_level_values("dataset") == (selection.text or "")
+    dataset, n_sink = count.sort_values(["preferred", "budgets", "pairs", "sinks"]).index[-1]
     ours = ours[ours["dataset"].eq(dataset) & ours["n_sink"].eq(n_sink)].sort_values("budget")
     baseline = timed[timed["method"].eq("recompute") & timed["dataset"].eq(dataset)]
     baseline = baseline[baseline["recompute_stride"].eq(selection.baseline_stride)]
@@ -73,105 +71,110 @@ def select(selection: Selection) -> LatencyMemory:
     )
 
 
-def draw(data: LatencyMemory, blocks: Blocks, look: Look) -> Figure:
-    """Draw latency on the left, memory on the right."""
+def page(data: LatencyMemory, blocks: Blocks, look: Look) -> Page:
+    """Return latency and memory, side by side where the width allows it."""
     title = look.text("latency_title", dataset=captions.dataset_name(data.dataset))
-    page = sheet(look, title=title, caption=_caption(data, look), size=SIZE, panels=(1, 2))
-    left, right = page.axes
-    _latency(left, data, look)
-    _memory(right, data, look)
-    legend(page)
-    return page.figure
-
-
-def _latency(axes: Axes, data: LatencyMemory, look: Look) -> None:
-    axes.set_title(look.text("panel_latency"))
-    top = 0.0
-    for kind, rows, side in (
-        ("streaming", data.streaming, "right"),
-        ("recompute", data.recompute, "left"),
-    ):
-        if not rows.empty:
-            _curve(axes, rows, "latency_ms_mean", kind, look)
-            whole = rows[rows["latency_ms_p90"].notna() & rows["latency_ms_p50"].notna()]
-            color = look.colors[LOOKS[kind][0]]
-            axes.vlines(whole["budget"], whole["latency_ms_p50"], whole["latency_ms_p90"], color)
-            top = max(top, float(rows[["latency_ms_mean", "latency_ms_p90"]].max().max()))
-            _values(axes, rows, "latency_ms_mean", side, color)
-    if look.published:
-        for curve in published.latencies(str(data.selection.setting["model"])):
-            axes.plot(curve.budgets, curve.values, label=curve.label, color=curve.color(look))
-            axes.get_lines()[-1].set(linestyle=":", marker="x", markersize=6, linewidth=1.2)
-            top = max(top, *curve.values)
-    axes.set_ylim(-0.1 * top, top * 1.15)
-    axes.set_ylabel(look.text("latency"))
-    _cache_axis(axes, data, look)
-
-
-def _memory(axes: Axes, data: LatencyMemory, look: Look) -> None:
-    column = data.memory_column
-    axes.set_title(look.text(f"panel_{column}"))
-    rows = data.streaming.assign(mebibytes=data.streaming[column] / MEBIBYTE)
-    rows = rows[rows["mebibytes"].notna()]
-    if rows.empty:
-        note(axes, look.text("not_measured"))
-        return
-    shown = [("streaming", rows, "right")]
-    if column == "peak_memory_bytes":
-        base = data.recompute.assign(mebibytes=data.recompute[column] / MEBIBYTE)
-        shown.append(("recompute", base[base["mebibytes"].notna()], "left"))
-    for kind, part, side in shown:
-        if not part.empty:
-            _curve(axes, part, "mebibytes", kind, look)
-            _values(axes, part, "mebibytes", side, look.colors[LOOKS[kind][0]])
-    top = max(float(part["mebibytes"].max()) for _, part, _ in shown if not part.empty)
-    axes.set_ylim(-0.1 * top, top * 1.15)
-    axes.set_ylabel(look.text("memory"))
-    _cache_axis(axes, data, look)
-
-
-def _curve(axes: Axes, rows: pd.DataFrame, column: str, kind: str, look: Look) -> None:
-    color, style, marker = LOOKS[kind]
-    (line,) = axes.plot(rows["budget"], rows[column], color=look.colors[color])
-    line.set(linestyle=style, marker=marker, markersize=6, linewidth=1.8, label=look.text(kind))
-    empty = rows[rows["hollow"]]
-    if not empty.empty:
-        (faces,) = axes.plot(empty["budget"], empty[column], marker, color=look.colors[color])
-        faces.set(markersize=7, markerfacecolor="white", zorder=4, label=look.text("hollow"))
-
-
-def _values(axes: Axes, rows: pd.DataFrame, column: str, side: str, color: str) -> None:
-    """Write the values beside the points, on the side where a rising curve does not pass."""
-    x, y, ha, va = SIDES[side]
-    for budget, value in zip(rows["budget"], rows[column], strict=True):
-        place = axes.annotate(
-            numbers.milliseconds(value),
-            (budget, value),
-            xytext=(x, y),
-            textcoords="offset points",
-        )
-        place.set(ha=ha, va=va, path_effects=HALO)
-        place.set(fontsize=min(8.5, 50 / max(len(rows), 1)), color=color)
-
-
-def _cache_axis(axes: Axes, data: LatencyMemory, look: Look) -> None:
     budgets = sorted({int(value) for value in data.streaming["budget"]})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(budgets, [f"{value:,}" for value in budgets])
-    axes.tick_params(axis="x", labelsize=min(9.5, 58 / len(budgets)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    low, high = axes.get_xlim()
-    axes.set_xlim(low / 1.25, high * 1.35)
-    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= axes.get_ylim()[1]])
-    axes.set_xlabel(look.text("cache_size"))
+    steps = Steps(tuple(budgets), look.text("cache_size"))
+    panels = [
+        Panel(look.text("panel_latency"), partial(_latency, data, steps, look)),
+        Panel(look.text(f"panel_{data.memory_column}"), partial(_memory, data, steps, look)),
+    ]
+    return Page(title, _caption(data, look), [("", panels)], columns=2)
+
+
+def _latency(data: LatencyMemory, steps: Steps, look: Look, axes: Axes, later: Later) -> None:
+    steps.place(axes)
+    labels, top = [], 0.0
+    for kind, rows in (("streaming", data.streaming), ("recompute", data.recompute)):
+        if rows.empty:
+            continue
+        rows = rows.assign(x=[steps.at(budget) for budget in rows["budget"]])
+        labels += _curve(axes, rows, "latency_ms_mean", kind, look)
+        whole = rows[rows["latency_ms_p90"].notna() & rows["latency_ms_p50"].notna()]
+        color = look.colors[LOOKS[kind][0]]
+        axes.vlines(whole["x"], whole["latency_ms_p50"], whole["latency_ms_p90"], color)
+        top = max(top, float(rows[["latency_ms_mean", "latency_ms_p90"]].max().max()))
+    name = look.text("latency")
+    if look.published:
+        known = _published(axes, data, steps, look)
+        if known and max(known) > FLATTENED * top:
+            # Another machine's numbers beside ours: in log scale neither is a flat line.
+            axes.set_yscale("log")
+            every = [*known, *(label.y for label in labels)]
+            axes.set_ylim(min(every) / 1.5, max(every) * 2.2)
+            log_ticks(axes.yaxis)
+            name = look.text("latency_log")
+        top = max(top, *known) if known else top
+    if axes.get_yscale() == "linear":
+        axes.set_ylim(0, top * 1.2)
+        linear_ticks(axes.yaxis)
+    axes.set_ylabel(name)
+    _ending(axes, labels, later, look)
+
+
+def _published(axes: Axes, data: LatencyMemory, steps: Steps, look: Look) -> list[float]:
+    """Draw the published curves inside the range of the axis; return what was drawn."""
+    drawn: list[float] = []
+    for curve in published.latencies(str(data.selection.setting["model"])):
+        points = [(steps.at(b), v) for b, v in zip(curve.budgets, curve.values, strict=True)]
+        low, high = axes.get_xlim()
+        points = [(x, value) for x, value in points if low - 1.1 <= x <= high + 1.1]
+        if points:
+            axes.set_xlim(min(low, points[0][0] - 0.2), max(high, points[-1][0] + 0.2))
+            color = look.colors[curve.role]
+            (line,) = axes.plot(*zip(*points, strict=True), ":x", color=color, label=curve.label)
+            line.set(linewidth=look.type.line * 0.7)
+            drawn += [value for _, value in points]
+    return drawn
+
+
+def _memory(data: LatencyMemory, steps: Steps, look: Look, axes: Axes, later: Later) -> None:
+    column = data.memory_column
+    shown = [("streaming", data.streaming)]
+    if column == "peak_memory_bytes":
+        shown.append(("recompute", data.recompute))
+    labels: list[Label] = []
+    for kind, rows in shown:
+        rows = rows.assign(mebibytes=rows[column] / MEBIBYTE)
+        rows = rows[rows["mebibytes"].notna()]
+        if not rows.empty:
+            rows = rows.assign(x=[steps.at(budget) for budget in rows["budget"]])
+            labels += _curve(axes, rows, "mebibytes", kind, look)
+    if not labels:
+        note(axes, look.text("not_measured"), look)
+        return
+    steps.place(axes)
+    axes.set_ylim(0, max(label.y for label in labels) * 1.2 or 1)
+    linear_ticks(axes.yaxis)
+    axes.set_ylabel(look.text("memory"))
+    _ending(axes, labels, later, look)
+
+
+def _curve(axes: Axes, rows: pd.DataFrame, column: str, kind: str, look: Look) -> list[Label]:
+    """Draw one curve; return the labels of its points."""
+    role, style, marker = LOOKS[kind]
+    color = look.colors[role]
+    axes.plot(rows["x"], rows[column], style, color=color, marker=marker, label=look.name(kind))
+    empty = rows[captions.hollow(rows, "speed")]
+    if not empty.empty:
+        (faces,) = axes.plot(empty["x"], empty[column], marker, color=color)
+        faces.set(markerfacecolor=look.ground.panel, zorder=4, label=look.name("hollow"))
+    points = zip(rows["x"], rows[column], strict=True)
+    return [Label(x, value, numbers.milliseconds(value), color) for x, value in points]
+
+
+def _ending(axes: Axes, labels: list[Label], later: Later, look: Look) -> None:
+    later.names.append(lambda: thin(axes, look))
+    # The largest caches first: where there is no room for all, these say the most.
+    later.labels.append(lambda: place_labels(axes, labels[::-1], look))
 
 
 def _caption(data: LatencyMemory, look: Look) -> list[str]:
     rows = data.streaming
-    points = "cache " + rows["budget"].astype(int).astype(str)
+    points = look.text("cache_word") + rows["budget"].astype(int).astype(str)
     known = look.published and any(published.latencies(str(data.selection.setting["model"])))
-    source = [published.citation(look)] if known else []
+    source = [captions.citation(look)] if known else []
     return [
         *captions.setting(data.selection, look),
         look.text("latency_note", n_sink=data.n_sink),

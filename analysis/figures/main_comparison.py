@@ -3,15 +3,15 @@
 Four panels: perplexity, runtime, speedup, compression. A bar that was not measured is absent.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analysis.drawing import bars, captions, numbers
-from analysis.drawing.sheet import legend, sheet
+from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.style import Look
 from analysis.rows import headline
 from analysis.rows.blocks import Blocks, difference
@@ -19,81 +19,120 @@ from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.headline import Headline
 
-SIZE = (10.0, 7.4)
-HATCH = "///"
+HATCH = "////"
+COLUMNS = 2
+ROWS_SIDE_BY_SIDE = 6.5
+"""Inches from which two panels of rows, with their names and numbers, stand side by side."""
 
 select = headline.choose
 
 
-def draw(data: Headline, blocks: Blocks, look: Look) -> Figure:
-    """Draw the four panels; `blocks` holds what the paired intervals need."""
-    title = look.text("comparison_title", n_sink=data.n_sink, window_size=data.window_size)
-    page = sheet(look, title=title, caption=_caption(data, look), size=SIZE, panels=(2, 2))
-    perplexity, runtime, speedup, compression = page.axes
-    _perplexity(perplexity, data, blocks, look)
-    _runtime(runtime, data, look)
-    _speedup(speedup, data, look)
-    _compression(compression, data, look)
-    legend(page)
-    return page.figure
-
-
-def _perplexity(axes: Axes, data: Headline, blocks: Blocks, look: Look) -> None:
-    names = [
-        captions.dataset_name(name) + _increase(row, blocks, data.selection)
-        for name, row in zip(data.datasets, data.streaming.to_dict("records"), strict=True)
+def page(data: Headline, blocks: Blocks, look: Look) -> Page:
+    """Return the four panels; `blocks` holds what the paired intervals need."""
+    names = [captions.dataset_name(name) for name in data.datasets]
+    charts = {
+        look.text("panel_perplexity"): _perplexity(data, blocks, names, look),
+        captions.runtime_title(data.selection, look, "(b)"): _runtime(data, names, look),
+        look.text("panel_speedup"): _speedup(data, names, look),
+        look.text("panel_compression"): _compression(data, names, look),
+    }
+    as_bars = bars.as_bars(list(charts.values()), look, COLUMNS)
+    columns = COLUMNS if as_bars or look.inches >= ROWS_SIDE_BY_SIDE else 1
+    draw = bars.bars if as_bars else partial(bars.rows, columns=columns)
+    height = None if as_bars else partial(bars.rows_height, look=look, columns=columns)
+    panels = [
+        Panel(title, partial(_draw, chart, draw, look), inches=height(chart) if height else None)
+        for title, chart in charts.items()
     ]
+    title = look.text("comparison_title", n_sink=data.n_sink, window_size=data.window_size)
+    return Page(title, _caption(data, look), [("", panels)], columns, names=names)
+
+
+def _draw(
+    chart: bars.Chart, draw: Callable[..., None], look: Look, axes: Axes, later: Later
+) -> None:
+    draw(axes, chart, look, later)
+    if chart.label == look.text("speedup"):
+        line = axes.axvline if axes.yaxis_inverted() else axes.axhline
+        line(1, color=look.ground.ink, linewidth=0.9, linestyle="--", label=look.text("one"))
+
+
+def _perplexity(data: Headline, blocks: Blocks, names: list[str], look: Look) -> bars.Chart:
     columns = ("perplexity", "perplexity_low", "perplexity_high")
-    bars.draw(axes, _methods(data, columns, look), names, numbers.perplexity)
-    axes.set_title(look.text("panel_perplexity"))
-    bars.axis_label(axes, look, "perplexity")
+    increases = [
+        _increase(row, blocks, data.selection) for row in data.streaming.to_dict("records")
+    ]
+    return bars.Chart(
+        series=_methods(data, columns, "quality", look),
+        names=names,
+        write=numbers.perplexity,
+        absent=look.text("not_measured"),
+        label=look.text("perplexity"),
+        label_log=look.text("perplexity_log"),
+        notes=increases if any(increases) else (),
+    )
 
 
-def _runtime(axes: Axes, data: Headline, look: Look) -> None:
+def _runtime(data: Headline, names: list[str], look: Look) -> bars.Chart:
     columns = ("runtime_ms", "runtime_ms_min", "runtime_ms_max")
-    bars.draw(axes, _methods(data, columns, look), _names(data), numbers.milliseconds)
-    tokens = data.selection.setting["decode_tokens"]
-    key = "panel_runtime" if tokens else "panel_runtime_plain"
-    axes.set_title(look.text(key, tokens=tokens))
-    bars.axis_label(axes, look, "runtime")
+    return bars.Chart(
+        series=_methods(data, columns, "speed", look),
+        names=names,
+        write=numbers.milliseconds,
+        absent=look.text("not_measured"),
+        label=look.text("runtime"),
+        label_log=look.text("runtime_log"),
+    )
 
 
-def _speedup(axes: Axes, data: Headline, look: Look) -> None:
+def _speedup(data: Headline, names: list[str], look: Look) -> bars.Chart:
     columns = ("speedup", "speedup_low", "speedup_high")
-    series = _series(data.streaming, columns, look, "success", absent="no_pair")
-    bars.draw(axes, [series], _names(data), numbers.times)
-    axes.set_ylim(0, max(axes.get_ylim()[1], 1.25))
-    axes.axhline(1, color="#2B2F33", linewidth=1.1, linestyle="--", label=look.text("one"))
-    axes.set_title(look.text("panel_speedup"))
-    axes.set_ylabel(look.text("speedup"))
+    series = _series(data.streaming, columns, "speed", "success", look)
+    top = pd.concat([series.values, series.high]).max() if series.high is not None else None
+    low = top is None or pd.isna(top) or top * 1.18 < 1.25
+    return bars.Chart(
+        series=[series],
+        names=names,
+        write=numbers.times,
+        absent=look.text("no_pair"),
+        label=look.text("speedup"),
+        limit=1.25 if low else None,
+    )
 
 
-def _compression(axes: Axes, data: Headline, look: Look) -> None:
+def _compression(data: Headline, names: list[str], look: Look) -> bars.Chart:
     share = data.streaming.assign(percent=100 * data.streaming["compression_ratio"])
-    series = _series(share, ("percent",), look, "accent")
-    bars.draw(axes, [series], _names(data), lambda value: numbers.share(value / 100))
-    axes.set_ylim(0, 112)
-    axes.set_yticks(range(0, 101, 20))
-    axes.set_title(look.text("panel_compression"))
-    axes.set_ylabel(look.text("compression"))
+    return bars.Chart(
+        series=[_series(share, ("percent",), "quality", "accent", look)],
+        names=names,
+        write=lambda value: numbers.share(value / 100),
+        absent=look.text("not_measured"),
+        label=look.text("compression"),
+        limit=115,
+    )
 
 
-def _methods(data: Headline, columns: tuple[str, ...], look: Look) -> list[bars.Series]:
-    label = captions.baseline_name(data.selection, data.baseline, look)
-    ours = look.text("streaming")
+def _methods(
+    data: Headline, columns: tuple[str, ...], measure: str, look: Look
+) -> list[bars.Series]:
+    make = partial(_series, columns=columns, measure=measure, look=look)
     return [
-        _series(data.baseline, columns, look, "baseline", label=label),
-        _series(data.streaming, columns, look, "streaming", label=ours),
+        make(
+            data.baseline,
+            color="baseline",
+            label=captions.baseline_name(data.selection, data.baseline, look),
+        ),
+        make(data.streaming, color="streaming", label=look.name("streaming")),
     ]
 
 
 def _series(
     rows: pd.DataFrame,
     columns: tuple[str, ...],
-    look: Look,
+    measure: str,
     color: str,
+    look: Look,
     *,
-    absent: str = "not_measured",
     label: str = "",
 ) -> bars.Series:
     value, *bounds = columns
@@ -101,34 +140,32 @@ def _series(
     return bars.Series(
         label=label,
         hatch=HATCH if color == "streaming" else "",
+        marker="s" if color == "baseline" else "o",
         color=look.colors[color],
         values=rows[value],
         low=low,
         high=high,
-        hollow=rows["hollow"].astype(object).eq(True),
-        absent=look.text(absent),
+        hollow=captions.hollow(rows, measure),
     )
-
-
-def _names(data: Headline) -> list[str]:
-    return [captions.dataset_name(name) for name in data.datasets]
 
 
 def _increase(row: Mapping[Hashable, Any], blocks: Blocks, selection: Selection) -> str:
     if selection.is_reported:  # the report says a number and no interval
         increase = row["perplexity_increase"]
-        return "" if is_missing(increase) else f"\n{numbers.percent(increase, signed=True)}"
+        return "" if is_missing(increase) else numbers.percent(increase, signed=True)
     interval = difference(blocks, row["row_id"], row["quality_partner"])
-    return "" if interval is None else "\n" + numbers.increase(interval).replace(" [", "\n[")
+    return "" if interval is None else numbers.increase(interval).replace(" [", "\n[")
 
 
 def _caption(data: Headline, look: Look) -> list[str]:
     drawn = data.streaming.assign(method="streaming").reset_index()
     points = drawn["dataset"].map(captions.dataset_name)
     selection = data.selection
+    paired = data.streaming["quality_partner"].notna().any()
     return [
         *captions.setting(selection, look),
-        *([] if selection.is_reported else [look.text("whiskers"), look.text("paired_note")]),
+        *([] if selection.is_reported else [look.text("whiskers")]),
+        *([look.text("paired_note")] if paired and not selection.is_reported else []),
         *captions.runtime(selection, look),
         *captions.flags(drawn, points, look),
         *captions.left_out(selection, look),

@@ -1,20 +1,22 @@
 """`pareto`: perplexity against time per token, for everything measured on one text."""
 
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analysis.drawing import captions
-from analysis.drawing.axes import log_ticks, place_labels
-from analysis.drawing.sheet import legend, sheet
+from analysis.drawing.axes import Label, linear_ticks, log_ticks, place_labels
+from analysis.drawing.page.panels import Later, Page, Panel
+from analysis.drawing.points import at_edge
 from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
 from analysis.rows.blocks import Blocks
 from analysis.rows.comparable import QUICKSTART, Selection
 
-SIZE = (10.0, 6.0)
+LOG_ABOVE = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ def select(selection: Selection) -> Pareto:
     if len(rows) < 2:
         place = f"{QUICKSTART} {selection.store}"
         raise MissingRowsError("fewer than two rows with both perplexity and latency", place)
-    dataset = str(rows["dataset"].value_counts().sort_index().idxmax())
+    count = rows["dataset"].value_counts().sort_index()
+    text = selection.text
+    dataset = text if text is not None and count.get(text, 0) > 1 else str(count.idxmax())
     rows = rows[rows["dataset"].eq(dataset)]
     sinkless = rows["method"].eq("streaming") & rows["n_sink"].eq(0)
     return Pareto(selection, dataset, rows.assign(kind=rows["method"].mask(sinkless, "window")))
@@ -58,64 +62,80 @@ def frontier(rows: pd.DataFrame) -> pd.DataFrame:
     return order[order["perplexity"].eq(best) & ~best.duplicated()]
 
 
-def draw(data: Pareto, blocks: Blocks, look: Look) -> Figure:
-    """Draw one point per row; the line joins those that nothing beats in both."""
+def page(data: Pareto, blocks: Blocks, look: Look) -> Page:
+    """Return one point per row; the line joins those that nothing beats in both."""
     title = look.text("pareto_title", dataset=captions.dataset_name(data.dataset))
-    page = sheet(look, title=title, caption=_caption(data, look), size=SIZE)
-    (axes,) = page.axes
+    panels = [Panel("", partial(_draw, data, look), 1.7)]
+    return Page(title, _caption(data, look), [("", panels)])
+
+
+def _draw(data: Pareto, look: Look, axes: Axes, later: Later) -> None:
     best = frontier(data.rows)
     axes.step(
         best["latency_ms_mean"],
         best["perplexity"],
         where="post",
         color=look.colors["success"],
-        linewidth=1.3,
-        label=look.text("frontier"),
+        linewidth=look.type.line * 0.8,
+        label=look.name("frontier"),
     )
     for kind in LOOKS:
         _points(axes, data.rows[data.rows["kind"].eq(kind)], kind, look)
     _scales(axes, data.rows, look)
-    legend(page)
-    rows = data.rows.to_dict("records")
-    points = [(float(row["latency_ms_mean"]), float(row["perplexity"])) for row in rows]
-    place_labels(axes, points, [_cache(row) for row in rows])
-    return page.figure
+    # The best first: where there is no room for all, these are the ones that are looked for.
+    rest = data.rows[~data.rows["row_id"].isin(best["row_id"])]
+    labels = [
+        Label(row["latency_ms_mean"], row["perplexity"], _cache(row), look.ground.quiet)
+        for row in pd.concat([best, rest]).to_dict("records")
+        if _cache(row) and np.isfinite(row["perplexity"])
+    ]
+    later.labels.append(lambda: place_labels(axes, labels, look, leaders=True))
 
 
 def _points(axes: Axes, rows: pd.DataFrame, kind: str, look: Look) -> None:
     if rows.empty:
         return
-    color = look.colors[LOOKS[kind][0]]
-    whole = rows[rows["perplexity_low"].notna() & rows["perplexity_high"].notna()]
-    axes.vlines(
-        whole["latency_ms_mean"],
-        whole["perplexity_low"],
-        whole["perplexity_high"],
-        color,
-        alpha=0.5,
-    )
-    for is_hollow, part in rows.groupby("hollow"):
+    role, _, marker = LOOKS[kind]
+    color = look.colors[role]
+    finite = rows[np.isfinite(rows["perplexity"].astype(float))]
+    whole = finite[finite["perplexity_low"].notna() & finite["perplexity_high"].notna()]
+    x, low, high = (whole[n] for n in ("latency_ms_mean", "perplexity_low", "perplexity_high"))
+    axes.vlines(x, low, high, color, alpha=0.45, linewidth=1.0)
+    hollow = captions.hollow(finite, "quality") | captions.hollow(finite, "speed")
+    for is_hollow, part in finite.groupby(hollow):
         key = "hollow" if is_hollow else kind
-        (points,) = axes.plot(part["latency_ms_mean"], part["perplexity"], label=look.text(key))
-        points.set(linestyle="none", marker=LOOKS[kind][2], markersize=8, color=color, zorder=4)
-        points.set_markerfacecolor("white" if is_hollow else color)
+        (points,) = axes.plot(part["latency_ms_mean"], part["perplexity"], label=look.name(key))
+        points.set(linestyle="none", marker=marker, color=color, zorder=4)
+        points.set_markerfacecolor(look.ground.panel if is_hollow else color)
+    at_edge(axes, rows[~rows.index.isin(finite.index)]["latency_ms_mean"], color, look)
 
 
 def _scales(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
-    values, times = rows["perplexity"], rows["latency_ms_mean"]
-    if values.max() / values.min() > 5:
+    """Span the perplexities with their whiskers; times start at 0 unless they span decades."""
+    bounds = rows[["perplexity", "perplexity_low", "perplexity_high"]].to_numpy(dtype=float)
+    bounds = bounds[np.isfinite(bounds) & (bounds > 0)]
+    low, high = (float(bounds.min()), float(bounds.max())) if len(bounds) else (1.0, 2.0)
+    is_log = high / low > LOG_ABOVE
+    if is_log:
+        margin = 10 ** (0.08 * np.log10(high / low))
         axes.set_yscale("log")
+        axes.set_ylim(low / margin, high * margin)
         log_ticks(axes.yaxis)
-        axes.set_ylabel(look.text("perplexity_log"))
     else:
-        axes.set_ylabel(look.text("perplexity"))
-    if times.max() / times.min() > 5:
+        margin = 0.1 * max(high - low, 0.02 * high)
+        axes.set_ylim(low - margin, high + margin)
+        linear_ticks(axes.yaxis)
+    axes.set_ylabel(look.text("perplexity_log" if is_log else "perplexity"))
+    times = rows["latency_ms_mean"]
+    is_log = times.max() / times.min() > LOG_ABOVE
+    if is_log:
         axes.set_xscale("log")
+        axes.set_xlim(times.min() / 1.3, times.max() * 1.4)
         log_ticks(axes.xaxis)
-        axes.set_xlabel(look.text("latency_log"))
     else:
-        axes.set_xlim(0, times.max() * 1.1)
-        axes.set_xlabel(look.text("latency"))
+        axes.set_xlim(0, times.max() * 1.12)
+        linear_ticks(axes.xaxis)
+    axes.set_xlabel(look.text("latency_log" if is_log else "latency"))
 
 
 def _cache(row: dict[object, object]) -> str:

@@ -1,15 +1,15 @@
 """`perplexity_over_position`: how each method fares along the text, from the stored blocks."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from analysis.drawing import captions
-from analysis.drawing.axes import log_ticks
-from analysis.drawing.sheet import legend, note, sheet
+from analysis.drawing.axes import linear_ticks, log_ticks
+from analysis.drawing.page.panels import Later, Page, Panel, note
 from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
 from analysis.rows import headline
@@ -17,8 +17,8 @@ from analysis.rows.blocks import Blocks, RowBlocks
 from analysis.rows.comparable import QUICKSTART, Selection
 from analysis.rows.intervals import Reals
 
-SIZE = (10.0, 5.4)
 MAX_POINTS = 48
+POINTS_PER_INCH = 5
 WIDTHS = (4.0, 2.2, 1.2, 1.6)
 SIZES = (9.0, 6.0, 3.5, 5.0)
 """Of the lines and markers of `LOOKS`, in that order."""
@@ -64,32 +64,36 @@ def select(selection: Selection) -> Position:
         place = f"{QUICKSTART} {selection.store}"
         raise MissingRowsError("no perplexity was measured with its block sums", place)
     size = kept.groupby("dataset").agg(kinds=("kind", "nunique"), tokens=("n_tokens", "max"))
-    dataset = str(size.sort_values(["kinds", "tokens"]).index[-1])
+    size["preferred"] = size.index == (selection.text or "")
+    dataset = str(size.sort_values(["preferred", "kinds", "tokens"]).index[-1])
     drawn = kept[kept["dataset"].eq(dataset)]
     order = drawn["kind"].map({kind: number for number, kind in enumerate(LOOKS)})
     return Position(selection, dataset, drawn.loc[order.sort_values().index], budget)
 
 
-def draw(data: Position, blocks: Blocks, look: Look) -> Figure:
-    """Draw perplexity over position in log scale, and where eviction begins."""
+def page(data: Position, blocks: Blocks, look: Look) -> Page:
+    """Return perplexity over position in log scale, with the place where eviction begins."""
     title = look.text("position_title", dataset=captions.dataset_name(data.dataset))
-    page = sheet(look, title=title, caption=_caption(data, look), size=SIZE)
-    (axes,) = page.axes
+    panels = [Panel("", partial(_draw, data, blocks, look), 1.5)]
+    return Page(title, _caption(data, look), [("", panels)])
+
+
+def _draw(data: Position, blocks: Blocks, look: Look, axes: Axes, later: Later) -> None:
     for row in data.rows.to_dict("records"):
         if (found := blocks.get(row["row_id"])) is not None:
             _line(axes, found, str(row["kind"]), look)
     if not axes.get_lines():
-        note(axes, look.text("no_blocks"))
-        return page.figure
+        note(axes, look.text("no_blocks"), look)
+        return
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
     log_ticks(axes.yaxis)
     axes.set_xlabel(look.text("position"))
     axes.set_ylabel(look.text("perplexity_log"))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(left=0)
+    linear_ticks(axes.xaxis, 5)
     _events(axes, data, look)
-    legend(page)
-    return page.figure
 
 
 def over_position(found: RowBlocks, *, points: int = MAX_POINTS) -> tuple[Reals, Reals]:
@@ -112,11 +116,15 @@ def _dense(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 def _line(axes: Axes, found: RowBlocks, kind: str, look: Look) -> None:
     color, style, marker = LOOKS[kind]
-    position, perplexity = over_position(found)
-    (line,) = axes.plot(position, perplexity, color=look.colors[color], label=look.text(kind))
+    position, perplexity = over_position(
+        found, points=min(MAX_POINTS, int(POINTS_PER_INCH * look.inches))
+    )
+    perplexity = np.where(np.isfinite(perplexity), perplexity, np.nan)
+    (line,) = axes.plot(position, perplexity, color=look.colors[color], label=look.name(kind))
     # Where methods agree their curves coincide: later ones are thinner, so none is hidden.
-    depth = list(LOOKS).index(kind)
-    line.set(linestyle=style, linewidth=WIDTHS[depth], marker=marker, markersize=SIZES[depth])
+    depth, scale = list(LOOKS).index(kind), look.type.line / 1.8
+    line.set(linestyle=style, linewidth=WIDTHS[depth] * scale)
+    line.set(marker=marker, markersize=SIZES[depth] * scale)
 
 
 def _events(axes: Axes, data: Position, look: Look) -> None:
@@ -128,7 +136,9 @@ def _events(axes: Axes, data: Position, look: Look) -> None:
         marks.append((float(trained), ":", look.text("trained", position=f"{int(trained):,}")))
     for position, style, label in marks:
         if position < end:
-            axes.axvline(position, color="#2B2F33", linewidth=1.1, linestyle=style, label=label)
+            axes.axvline(
+                position, color=look.ground.ink, linewidth=0.9, linestyle=style, label=label
+            )
 
 
 def _caption(data: Position, look: Look) -> list[str]:

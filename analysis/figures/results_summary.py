@@ -5,14 +5,15 @@ The same lines are what `analysis table` prints.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from analysis.drawing import captions, numbers
-from analysis.drawing.sheet import sheet
+from analysis.drawing import captions, numbers, tables
+from analysis.drawing.page import fonts
+from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.style import Look
 from analysis.errors import MissingRowsError
 from analysis.rows import headline
@@ -34,8 +35,6 @@ COLUMNS = (
     "tokens",
 )
 TEXTS = ("dataset", "method")
-WIDTH = 13.0
-ROW_INCHES = 0.31
 ORDER = {"recompute": 0, "streaming": 1, "window": 2, "dense": 3}
 
 
@@ -87,20 +86,23 @@ def lines(data: Summary, blocks: Blocks) -> Iterator[dict[str, str]]:
         yield _line({str(name): value for name, value in row.items()}, blocks)
 
 
-def draw(data: Summary, blocks: Blocks, look: Look) -> Figure:
-    """Draw the table, with the setting in a box above it."""
-    cells = [[line[name] for name in COLUMNS] for line in lines(data, blocks)]
-    size = (WIDTH, 1.55 + ROW_INCHES * (len(cells) + 1))
-    title = look.text("summary_title")
+def page(data: Summary, blocks: Blocks, look: Look) -> Page:
+    """Return the table, with the setting in a box above it."""
+    heads = {name: look.text(f"col_{name}") for name in COLUMNS}
+    cells = list(lines(data, blocks))
+    table = tables.fitted(heads, cells, look, group="dataset", texts=TEXTS)
+    box = fonts.wrap(_box(data, look), tables.room(look) - 0.2, look.type.value)
+    panel = Panel("", partial(_draw, table, box, look), inches=tables.height(table, box, look))
     caption = [*captions.setting(data.headline.selection, look), *notes(data, look)]
-    page = sheet(look, title=title, caption=caption, size=size, with_legend=False)
-    (axes,) = page.axes
-    axes.set_axis_off()
-    axes.set_title(_box(data, look), fontsize=10, fontweight="normal", pad=8, loc="left").set_bbox(
-        {"boxstyle": "round,pad=0.45", "facecolor": "#F3F5F7", "edgecolor": "#B0B7BD"}
-    )
-    _table(axes, cells, look)
-    return page.figure
+    if table.left_out:
+        names = ", ".join(heads[name] for name in table.left_out)
+        caption.append(look.text("columns_left_out", names=names))
+    texts = [line["dataset"] for line in cells]
+    return Page(look.text("summary_title"), caption, [("", [panel])], stacked=True, names=texts)
+
+
+def _draw(table: tables.Table, box: list[str], look: Look, axes: Axes, later: Later) -> None:
+    tables.draw(axes, table, box, look)
 
 
 def _line(row: Mapping[str, Any], blocks: Blocks) -> dict[str, str]:
@@ -155,25 +157,6 @@ def _box(data: Summary, look: Look) -> str:
         n_sink=data.headline.n_sink,
         device=captions.device_name(data.headline.selection, look),
     )
-
-
-def _table(axes: Axes, cells: list[list[str]], look: Look) -> None:
-    """Write the cells: texts flush left, numbers flush right, a rule under every line."""
-    heads = [look.text(f"col_{name}") for name in COLUMNS]
-    lengths = [1.15 * max(map(len, column)) + 2 for column in zip(heads, *cells, strict=True)]
-    right = [sum(lengths[: number + 1]) / sum(lengths) for number in range(len(lengths))]
-    axes.set(xlim=(0, 1), ylim=(len(cells) + 1, 0))
-    for line, written in enumerate([heads, *cells]):
-        ours = line > 0 and written[1].startswith("StreamingLLM")
-        color = look.colors["streaming"] if ours else "#2B2F33"
-        weight = "bold" if ours or line == 0 else "normal"
-        for column, text in enumerate(written):
-            is_text = COLUMNS[column] in TEXTS
-            edge = ([0.0, *right][column] + 0.006) if is_text else (right[column] - 0.006)
-            place = axes.text(edge, line + 0.5, text, fontsize=9.5, color=color, va="center")
-            place.set(fontweight=weight, horizontalalignment="left" if is_text else "right")
-        last = line == len(cells) or cells[line][0] != written[0]
-        axes.axhline(line + 1, color="#8A949C" if last else "#DDE2E6", linewidth=0.9)
 
 
 def notes(data: Summary, look: Look) -> list[str]:

@@ -8,7 +8,7 @@ user names another; what was left out is returned as facts, for the caption.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,8 @@ SPEED_COLUMNS = (
     "speedup_high",
     "speed_unusable",
 )
+FACETS = {"model": "model", "text": "dataset", "device": "device_name", "dtype": "dtype"}
+"""What several values may be told apart by, and the column that holds them."""
 QUICKSTART = "sweep launch --grid quickstart --store"
 
 
@@ -47,6 +49,8 @@ class Selection:
     """(reason key, number of rows), reasons as in `analysis.drawing.texts`."""
     store: str = "results"
     """The store's name, for commands in messages."""
+    text: str | None = None
+    """The text that figures of a single one show where they can: the same in one run."""
     baseline_stride: int = 1
     """`recompute_stride` of the baseline; every label shows it when it is not 1."""
 
@@ -95,6 +99,52 @@ def each(frame: pd.DataFrame, *, store: str = "results", stride: int = 1) -> lis
     groups = keyed.groupby(keys, dropna=False, sort=True).ngroup()
     parts = (frame[groups == number] for number in sorted(groups.unique()))
     return [choose(part, store=store, stride=stride) for part in parts]
+
+
+def split(
+    frame: pd.DataFrame, by: str, *, store: str = "results", stride: int = 1
+) -> dict[str, Selection]:
+    """Return the largest comparable group of each value of `by`, a key of `FACETS`.
+
+    Raises `MissingRowsError` for a frame without rows.
+    """
+    known = frame[frame[FACETS[by]].notna()]
+    if known.empty:
+        return {"": choose(frame, store=store, stride=stride)}
+    parts = known.groupby(FACETS[by], sort=True)
+    return {str(value): choose(part, store=store, stride=stride) for value, part in parts}
+
+
+def spread(frame: pd.DataFrame) -> list[str]:
+    """Return which of model, number format and device have several values with compared results."""
+    compared = frame[frame["quality_partner"].notna() | frame["speed_partner"].notna()]
+    names = ("model", "dtype", "device")
+    return [name for name in names if compared[FACETS[name]].nunique() > 1]
+
+
+def fullest(groups: Mapping[str, Selection], most: int) -> dict[str, Selection]:
+    """Keep the groups with the most compared results, in the order in which they came."""
+    weight = {name: int(_useful(group.rows).sum()) for name, group in groups.items()}
+    kept = sorted(groups, key=lambda name: -weight[name])[:most]
+    return {name: group for name, group in groups.items() if name in kept}
+
+
+def on_one_text(groups: Mapping[str, Selection]) -> dict[str, Selection]:
+    """Let all figures of a single text show the same: of most configurations, then the longest."""
+    rows = pd.concat([group.rows for group in groups.values()])
+    ours = rows[rows["method"].eq("streaming")]
+    if ours.empty:
+        return dict(groups)
+    size = ours.assign(pairs=ours["quality_partner"].notna()).groupby("dataset")
+    order = size.agg(
+        windows=("window_size", "nunique"),
+        sinks=("n_sink", "nunique"),
+        pairs=("pairs", "sum"),
+        tokens=("n_tokens", "max"),
+    ).fillna(0)
+    order = order.assign(kinds=(order["windows"] > 1).astype(int) + (order["sinks"] > 1))
+    best = order.sort_values(["kinds", "pairs", "windows", "tokens"], kind="stable").index[-1]
+    return {name: replace(group, text=str(best)) for name, group in groups.items()}
 
 
 def devices(frame: pd.DataFrame) -> list[str]:

@@ -16,7 +16,7 @@ from matplotlib import font_manager
 from PIL import Image
 
 from analysis.cli import analysis
-from analysis.drawing.style import CJK_FAMILIES
+from analysis.drawing.page.fonts import CJK_FAMILIES
 from analysis.names import FIGURES
 from analysis.rows import frames
 from orchestrator.grid.load import load_grid
@@ -83,6 +83,9 @@ def test_dpi_and_figsize_give_the_size_in_pixels(store, tmp_path):
     assert run(*one, "--dpi", 80, "--figsize", "11x8").exit_code == 0
     with Image.open(tmp_path / f"{FIGURES[0]}.png") as image:
         assert image.size == (880, 640)
+    assert run(*one, "--dpi", 100, "--width", "column").exit_code == 0
+    with Image.open(tmp_path / f"{FIGURES[0]}.png") as image:
+        assert image.width == 330
 
 
 def test_a_color_replaces_the_palette(store, tmp_path):
@@ -105,7 +108,9 @@ def test_the_same_rows_give_the_same_file(store, tmp_path):
 
 
 def test_chinese_figures_need_a_chinese_font(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    latin = [font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans"]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", latin)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
     done = run("plot", "--store", store.uri, "--out", tmp_path, "--lang", "zh")
     assert done.exit_code == 2
     assert "fonts-noto-cjk" in done.stderr
@@ -136,7 +141,13 @@ def test_a_device_is_chosen_by_name_and_an_unknown_one_names_those_there_are(sto
     [
         ("--color", "pink=#123456", "baseline, streaming, accent, success, neutral"),
         ("--color", "baseline=red", "key=#rrggbb"),
+        ("--color", "streeming=#123456", "did you mean streaming?"),
         ("--figsize", "10", "WxH"),
+        ("--width", "colum", "did you mean column?"),
+        ("--width", "900", "2 to 60 inches"),
+        ("--width", "nan", "2 to 60 inches"),
+        ("--style", "light", "paper"),
+        ("--font", "DejaVu Sanz", "DejaVu Sans"),
         ("--figsize", "1x900", "2 to 60 inches"),
         ("--figure", "main", "main_comparison"),
         ("--format", "jpg", "png"),

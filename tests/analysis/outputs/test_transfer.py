@@ -203,6 +203,44 @@ class TestCompare:
         assert {one["increase"] for one in found} == {0.0}
         assert {one["speedup"] for one in found} == {1.0}
 
+    def test_a_store_compared_with_itself_prints_no_difference_whatever_its_devices(self, tmp_path):
+        store = Store(tmp_path)
+        for device in ("Test CPU", "GPU 9000"):
+            changes = {"device_name": device}
+            store.append_trials([row(method="streaming", window_size=64, changes=changes)])
+        done = run("compare", store.uri, store.uri)
+        assert done.stdout == (
+            "2 in common, 2 of them the same rows; only in A: 0, only in B: 0; no differences\n"
+        )
+
+    def test_every_line_names_model_text_method_sinks_window_and_devices(self, tmp_path):
+        sides = [Store(tmp_path / "a"), Store(tmp_path / "b")]
+        for store, device in zip(sides, ("CPU", "GPU"), strict=True):
+            changes = {"device_name": device}
+            store.append_trials([row(method="streaming", window_size=64, changes=changes)])
+        line = run("compare", sides[0].uri, sides[1].uri).stdout.splitlines()[0]
+        assert line.startswith("demo, pydoc, StreamingLLM, 4 sinks, window 64, CPU -> GPU: ")
+
+    def test_published_numbers_stand_beside_ours(self, tmp_path):
+        store = Store(tmp_path)
+        changes = {"perplexity": 9.6, "latency_ms_mean": 62.0}
+        cache = {"n_sink": 4, "window_size": 4092}
+        one = row(
+            model="NousResearch/Llama-2-7b-hf",
+            dataset="pg19",
+            method="streaming",
+            **cache,
+            changes=changes,
+        )
+        store.append_trials([one])
+        done = run("compare", store.uri, "--published")
+        assert (
+            "4 sinks, window 4,092, Test CPU: perplexity 9.60 here, 9.59 published" in done.stdout
+        )
+        assert "ms per token 62.0 here, 65.0 published (Figure 10, NVIDIA RTX A6000)" in done.stdout
+        other = run("compare", store.uri, "--published", "--sweep-a", "nothing")
+        assert other.exit_code == 2
+
     def test_a_change_of_perplexity_and_speed_is_found_with_its_interval(self, tmp_path):
         old, new = Store(tmp_path / "a"), Store(tmp_path / "b")
         one = row(method="streaming", window_size=64, dataset="stdlib")

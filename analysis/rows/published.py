@@ -10,7 +10,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from analysis.drawing.style import Look
 from workers.contract.spec import RANDOM_MODEL_PREFIX
 
 ROLES = {"recompute": "baseline", "streaming": "streaming"}
@@ -25,9 +24,10 @@ class Curve:
     budgets: list[int]
     values: list[float]
 
-    def color(self, look: Look) -> str:
-        """Return the colour of the curve's method."""
-        return look.colors[ROLES[self.method]]
+    @property
+    def role(self) -> str:
+        """The colour of the curve's method, as a key of the palette."""
+        return ROLES[self.method]
 
 
 @cache
@@ -67,8 +67,3 @@ def perplexities(model: str, method: str, dataset: str) -> list[dict[str, Any]]:
 def models() -> list[str]:
     """Return the models that something was published for."""
     return sorted({row["model"] for part in ("perplexities", "latencies") for row in data()[part]})
-
-
-def citation(look: Look) -> str:
-    """Say where the published numbers come from."""
-    return look.text("published_note", source=data()["source"])

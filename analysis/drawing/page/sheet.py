@@ -1,0 +1,279 @@
+"""The sheet a figure is drawn on: title, legend, panels, caption, fitted to a width.
+
+Everything is measured before it is placed, so that no text can land on another: decorations
+first give the columns their width, the width decides which names are broken and which ticks
+are written, and the height of the sheet follows. Figures are built without pyplot: no global
+state, no display.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from analysis.drawing.axes import LINE, collisions
+from analysis.drawing.page import fonts
+from analysis.drawing.page.panels import Later, Page, Panel, joined
+from analysis.drawing.style import Look
+from analysis.errors import DoesNotFitError
+
+MARGIN = 0.08
+"""Inches at the edges."""
+GAP = 0.1
+"""Inches between neighbouring panels."""
+SMALLEST = (0.75, 0.55)
+"""Inches that a panel needs inside its axes."""
+LEADING = 1.38
+"""Height of a line of the caption, in font sizes."""
+
+
+def compose(page: Page, look: Look) -> Figure:
+    """Draw a page at the look's width. Raises `DoesNotFitError` if that is too narrow."""
+    chosen = list(mpl.rcParams["font.family"])
+    labels = [page.title, *page.caption, *page.names, *(name for name, _ in page.groups)]
+    mpl.rcParams["font.family"] = fonts.covering(labels, chosen)
+    try:
+        figure = _Sheet(page, look).draw()
+    finally:
+        mpl.rcParams["font.family"] = chosen
+    found = collisions(figure)
+    if found:
+        raise DoesNotFitError(look.inches, f"{found[0][0]!r} would overlap {found[0][1]!r}")
+    return figure
+
+
+class _Sheet:
+    """One page being laid out; all lengths are inches."""
+
+    def __init__(self, page: Page, look: Look) -> None:
+        self.page, self.look, self.sizes = page, look, look.type
+        self.width = look.inches
+        self.figure = Figure(figsize=(self.width, 4.0), dpi=look.dpi)
+        FigureCanvasAgg(self.figure)
+        self.later = Later()
+        rows = _arranged(page, look)
+        self.columns = max(map(len, rows))
+        self.panels = [panel for row in rows for panel in row]
+        self.places = [(r, c) for r, row in enumerate(rows) for c in range(len(row))]
+        self.axes = [self.figure.add_axes((0.1, 0.1, 0.8, 0.8)) for _ in self.panels]
+        tallest = [max((self._height(panel) for panel in row), default=0.0) for row in rows]
+        self.heights = np.array(tallest)
+
+    def draw(self) -> Figure:
+        """Draw, measure, place: the steps in their order."""
+        for axes, panel in zip(self.axes, self.panels, strict=True):
+            panel.draw(axes, self.later)
+        self._horizontally()
+        for step in self.later.names:
+            step()
+        self._wrap_labels()
+        self._horizontally()
+        self._vertically()
+        for step in self.later.labels:
+            step()
+        return self.figure
+
+    def _height(self, panel: Panel) -> float:
+        return panel.inches or panel.height * self.sizes.panel_height
+
+    def _horizontally(self) -> None:
+        """Give every column its decorations and all of them the same width inside."""
+        sides = self._decorations()
+        self.left = np.zeros(self.columns)
+        right = np.zeros(self.columns)
+        for (_, column), side in zip(self.places, sides, strict=True):
+            self.left[column] = max(self.left[column], side[0])
+            right[column] = max(right[column], side[2])
+        gaps = GAP * (self.columns - 1)
+        taken = 2 * MARGIN + gaps + float(self.left.sum() + right.sum())
+        self.inner = (self.width - taken) / self.columns
+        if self.inner < SMALLEST[0]:
+            needed = self.width + (SMALLEST[0] - self.inner) * self.columns
+            raise DoesNotFitError(self.width, "the panels would be too narrow", width=needed)
+        x = MARGIN
+        self.x = []
+        for column in range(self.columns):
+            self.x.append(x + self.left[column])
+            x += self.left[column] + self.inner + right[column] + GAP
+        for axes, (_, column) in zip(self.axes, self.places, strict=True):
+            place = axes.get_position()
+            left, wide = self.x[column] / self.width, self.inner / self.width
+            axes.set_position((left, place.y0, wide, place.height))
+
+    def _decorations(self) -> list[tuple[float, float, float, float]]:
+        """Return how far each panel's texts reach beyond its axes: left, bottom, right, top."""
+        renderer = self.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        found = []
+        for axes in self.axes:
+            inner, outer = axes.get_window_extent(renderer), _extent(axes, renderer)
+            sides = (
+                inner.x0 - outer[0],
+                inner.y0 - outer[1],
+                outer[2] - inner.x1,
+                outer[3] - inner.y1,
+            )
+            found.append(tuple(max(0.0, side / self.figure.dpi) for side in sides))
+        return found
+
+    def _wrap_labels(self) -> None:
+        """Break titles at the panel's width and labels of the axes at their length."""
+        for axes, panel, (row, column) in zip(self.axes, self.panels, self.places, strict=True):
+            room = self.inner + self.left[column] * 0.2
+            size = self.sizes.panel
+            title = fonts.wrap(panel.title, room, size, bold=True)
+            axes.set_title("\n".join(title), loc="left", fontsize=size, fontweight="bold")
+            label = axes.xaxis.label
+            label.set_text("\n".join(fonts.wrap(label.get_text(), room, self.sizes.label)))
+            label = axes.yaxis.label
+            room = max(self.heights[row], 0.9)
+            label.set_text("\n".join(fonts.wrap(label.get_text(), room, self.sizes.label)))
+
+    def _vertically(self) -> None:
+        """Stack title, legend, rows of panels and caption; the height of the sheet follows."""
+        sides = self._decorations()
+        rows = len(self.heights)
+        above, below = np.zeros(rows), np.zeros(rows)
+        for (row, _), side in zip(self.places, sides, strict=True):
+            above[row] = max(above[row], side[3])
+            below[row] = max(below[row], side[1])
+        title = self._title()
+        caption = self._caption()
+        legend, legend_height = self._legend()
+        rest = 2 * MARGIN + title[1] + caption[1] + legend_height
+        rest += float(above.sum() + below.sum()) + GAP * rows
+        height = self._final_height(rest)
+        self.figure.set_size_inches(self.width, height)
+        top = height - MARGIN - title[1]
+        narrow = self.sizes.panel_width < 3
+        if not narrow:
+            _put(legend, self.figure, MARGIN, top)
+            top -= legend_height
+        for row in range(rows):
+            top -= above[row] + self.heights[row]
+            for axes, (own, column) in zip(self.axes, self.places, strict=True):
+                if own == row:
+                    place = (self.x[column] / self.width, top / height)
+                    size = (self.inner / self.width, self.heights[row] / height)
+                    axes.set_position((*place, *size))
+            top -= below[row] + GAP
+        if narrow:
+            _put(legend, self.figure, MARGIN, top)
+        if title[0]:
+            title[0].set_position((MARGIN / self.width, 1 - MARGIN / height))
+        if caption[0]:
+            caption[0].set_position((MARGIN / self.width, MARGIN / height))
+
+    def _final_height(self, rest: float) -> float:
+        """Return the height of the sheet; with `figsize` the panels take what is left."""
+        if not self.look.figsize:
+            return rest + float(self.heights.sum())
+        height = self.look.figsize[1]
+        fixed = sum(panel.inches or 0 for panel in self.panels[:: self.columns])
+        flexible = [
+            panel.inches is None
+            for panel, place in zip(self.panels, self.places, strict=True)
+            if place[1] == 0
+        ]
+        least = rest + fixed + SMALLEST[1] * sum(flexible)
+        if height < least:
+            raise DoesNotFitError(
+                self.width, "the panels would be too low", height=least, given=height
+            )
+        stretch = (height - rest - fixed) / max(float(self.heights[flexible].sum()), 1e-9)
+        self.heights[flexible] *= stretch
+        return height
+
+    def _title(self) -> tuple[Text | None, float]:
+        if not self.look.with_title:
+            return None, 0.0
+        size = self.sizes.title
+        lines = fonts.wrap(self.page.title, self.width - 2 * MARGIN, size, bold=True)
+        text = self.figure.text(0, 1, "\n".join(lines), fontsize=size, fontweight="bold", va="top")
+        text.set(gid="title", linespacing=1.15)
+        return text, len(lines) * size * LINE / 72 + 0.06
+
+    def _caption(self) -> tuple[Text | None, float]:
+        if not self.look.with_caption or not self.page.caption:
+            return None, 0.0
+        size = self.sizes.caption
+        lines = fonts.wrap(joined(self.page.caption, self.look), self.width - 2 * MARGIN, size)
+        text = self.figure.text(0, 0, "\n".join(lines), fontsize=size, va="bottom")
+        text.set(gid="caption", color=self.look.ground.quiet, linespacing=LEADING * 0.86)
+        return text, len(lines) * size * LEADING / 72 + 0.04
+
+    def _legend(self) -> tuple[Artist | None, float]:
+        """Return one legend for all panels: each label once, in drawing order."""
+        entries = [axes.get_legend_handles_labels() for axes in self.axes]
+        found = {label: handle for pair in entries for handle, label in zip(*pair, strict=True)}
+        if not found:
+            return None, 0.0
+        room, size = self.width - 2 * MARGIN, self.sizes.tick
+        names = ["\n".join(fonts.wrap(name, room - 0.4, size)) for name in found]
+        widths = [max(fonts.width(line, size) for line in name.split("\n")) for name in names]
+        each = [wide + 4.2 * size / 72 for wide in widths]
+        columns = next(
+            (
+                count
+                for count in range(len(names), 1, -1)
+                if sum(max(each[start::count]) for start in range(count)) <= room
+            ),
+            1,
+        )
+        order = [at for start in range(columns) for at in range(start, len(names), columns)]
+        legend = self.figure.legend(
+            [list(found.values())[at] for at in order],
+            [names[at] for at in order],
+            loc="upper left",
+            ncols=columns,
+            borderpad=0,
+            borderaxespad=0,
+            columnspacing=1.4,
+            handletextpad=0.5,
+            handlelength=1.9,
+            labelspacing=0.35,
+        )
+        renderer = self.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        return legend, legend.get_window_extent(renderer).height / self.figure.dpi + 0.1
+
+
+def _arranged(page: Page, look: Look) -> list[list[Panel]]:
+    """Return rows of panels: facets side by side or stacked, as the width allows."""
+    fits = max(1, int(look.inches / look.type.panel_width))
+    groups = [_titled(name, panels) for name, panels in page.groups]
+    if page.columns == 1 and len(groups) > 1 and not page.stacked:
+        side = min(fits, len(groups))
+        side = -(-len(groups) // -(-len(groups) // side))
+        blocks = [groups[start : start + side] for start in range(0, len(groups), side)]
+        return [
+            [group[n] for group in block if n < len(group)]
+            for block in blocks
+            for n in range(max(map(len, block)))
+        ]
+    columns = min(page.columns, fits)
+    return [
+        group[start : start + columns]
+        for group in groups
+        for start in range(0, len(group), columns)
+    ]
+
+
+def _titled(name: str, panels: Sequence[Panel]) -> list[Panel]:
+    return [replace(panel, title=" · ".join(filter(None, (name, panel.title)))) for panel in panels]
+
+
+def _extent(axes: Axes, renderer: object) -> tuple[float, float, float, float]:
+    box = axes.get_tightbbox(renderer)  # type: ignore[arg-type]
+    inner = axes.get_window_extent(renderer)  # type: ignore[arg-type]
+    return inner.extents if box is None else (box.x0, box.y0, box.x1, box.y1)
+
+
+def _put(legend: Artist | None, figure: Figure, x: float, top: float) -> None:
+    if legend is not None:
+        width, height = figure.get_size_inches()
+        legend.set_bbox_to_anchor((x / width, top / height), figure.transFigure)  # type: ignore[attr-defined]

@@ -1,0 +1,108 @@
+"""Several models, texts and devices: facets, hues, one run for each, and what is left out."""
+
+import pytest
+from click.testing import CliRunner
+
+from analysis.cli import analysis
+from analysis.drawing.style import HUES, Look
+from analysis.figures import registry
+from analysis.names import FIGURES
+from analysis.rows import comparable, frames
+from orchestrator.store.store import Store
+from tests.support.analysis_layout import outside, overlaps
+from tests.support.analysis_rows import row
+
+MODELS = ("demo", "random:pythia-70m", "smollm2-135m")
+TEXTS = ("pydoc", "stdlib", "wikitext-103", "pg19")
+
+
+def sweep():
+    """3 models, 4 texts, 4 methods, 2 devices."""
+    found = []
+    for model in MODELS:
+        for text in TEXTS:
+            for device in ("GPU 9000", "Test CPU"):
+                one = {"model": model, "dataset": text, "changes": {"device_name": device}}
+                found.append(row(method="dense", **one))
+                found.append(row(method="window", window_size=128, **one))
+                found += [
+                    row(method=method, window_size=window, **one)
+                    for method in ("streaming", "recompute")
+                    for window in (64, 128)
+                ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.append_trials(sweep())
+    return store
+
+
+@pytest.fixture(scope="module")
+def groups(store):
+    frame = frames.load(store)
+    return comparable.on_one_text(comparable.split(frame, "model"))
+
+
+def run(*arguments):
+    return CliRunner().invoke(analysis, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_facets_and_hues_of_three_models_overlap_nowhere(store, groups, name):
+    for inches, hue in ((3.3, False), (10.0, True)):
+        look = Look(width=inches, dpi=100)
+        try:
+            figure, _ = registry.draw_groups(store, groups, name, look, hue=hue)
+        except registry.MissingRowsError:
+            assert name == "attention_sinks"
+            return
+        assert overlaps(figure) == outside(figure) == []
+        titles = " ".join(axes.get_title(loc="left") for axes in figure.axes).replace("\n", " ")
+        legend = " ".join(t.get_text() for one in figure.legends for t in one.get_texts())
+        for model in MODELS:
+            assert model in titles.replace("- ", "-") or model in legend, (name, hue)
+
+
+def test_hues_draw_every_group_in_a_colour_of_its_own_on_shared_axes(store, groups):
+    figure, _ = registry.draw_groups(store, groups, "latency_memory", Look(dpi=100), hue=True)
+    lines = [line for line in figure.axes[0].get_lines() if "StreamingLLM" in line.get_label()]
+    assert [line.get_color() for line in lines] == list(HUES[:3])
+    low, high = figure.axes[0].get_ylim()
+    assert all(low <= value <= high for line in lines for value in line.get_ydata())
+
+
+def test_all_figures_of_a_single_text_show_the_same_one(groups):
+    assert len({group.text for group in groups.values()}) == 1
+    shown = set()
+    for group in groups.values():
+        for name in ("ablation_window_size", "latency_memory", "pareto"):
+            shown.add(registry.FAMILIES[name].select(group).dataset)
+    assert shown == {group.text for group in groups.values()}
+
+
+def test_models_are_facets_by_default_and_the_rest_is_named_with_its_option(store, tmp_path):
+    one = ("plot", "--store", store.uri, "--dpi", 50, "--figure", "pareto", "--out", tmp_path)
+    done = run(*one)
+    assert done.exit_code == 0, done.output
+    assert "not shown: devices" in done.stderr
+    assert "--each device or --facet device shows them" in done.stderr
+    assert "figures of a single text show" in done.stderr
+    assert run(*one, "--each", "model").exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("pareto.png", "pareto-demo.png"),
+        *("pareto-random-pythia-70m.png", "pareto-smollm2-135m.png"),
+    }
+    both = run(*one, "--facet", "model", "--hue", "device")
+    assert both.exit_code == 2
+    assert "choose one" in both.stderr
+
+
+def test_a_filter_never_breaks_a_pair(store):
+    where = ("--where", "window_size>=128", "--where", "method=streaming", "--where", "model=demo")
+    done = run("table", "--store", store.uri, *where, "--device", "Test CPU", "--format", "csv")
+    streaming = [line for line in done.stdout.splitlines() if "StreamingLLM" in line]
+    assert streaming
+    assert "recompute" in done.stdout
