@@ -26,7 +26,7 @@ from benchmarks.machine import Machine, describe, measured_machine
 from benchmarks.opponents import (
     PlainLoop,
     concatenating,
-    load_model,
+    placed_model,
     random_ids,
     recorded_step,
     ring,
@@ -38,7 +38,7 @@ from workers.contract.spec import EvalSpec
 from workers.device import free_memory_bytes
 from workers.latency.steppers import WindowStepper
 from workers.latency.timing import timed_steps
-from workers.models.loading import LoadedModel, load
+from workers.models.loading import LoadedModel, load_model
 from workers.quality.chunks import first_chunk
 from workers.quality.nll import stream_nll, token_nll
 from workers.texts.tokens import tokenised_documents
@@ -83,7 +83,7 @@ def nll(
     tokens: int,
 ) -> None:
     """Milliseconds per scored token: the parallel pass against the plain token loop."""
-    loaded = load_model(model, dtype)
+    loaded = placed_model(model, dtype)
     visibility = Visibility(n_sink, window_size)
     ids = random_ids(loaded, tokens + 1)
     loop = PlainLoop(loaded, ids, visibility, "ring")
@@ -130,7 +130,7 @@ def decode(
     model: str, dtype: str | None, n_sink: int, window_size: int, steps: int, rounds: int
 ) -> None:
     """Milliseconds per decoded token: ring buffer against concatenate-and-re-rotate."""
-    loaded = load_model(model, dtype)
+    loaded = placed_model(model, dtype)
     visibility = Visibility(n_sink, window_size)
     start, n_steps = n_sink + window_size + 2, rounds * steps + 5
     ids = random_ids(loaded, start + n_steps + 1)
@@ -162,7 +162,7 @@ def recompute(
     model: str, dtype: str | None, n_sink: int, window_size: int, steps: int, rounds: int
 ) -> None:
     """Milliseconds per decoded token: recompute against streaming at the same budget."""
-    loaded = load_model(model, dtype)
+    loaded = placed_model(model, dtype)
     budget, n_steps = n_sink + window_size, rounds * steps + 5
     span = range(budget + 1, budget + 1 + n_steps)
     ids, device = random_ids(loaded, span.stop + 1), loaded.device
@@ -196,7 +196,7 @@ def precision(dataset: str, tokens: int) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     losses = {}
     for dtype in ("float32", "bfloat16", "float16"):
-        loaded = load(replace(spec, dtype=dtype), device)
+        loaded = load_model(replace(spec, dtype=dtype), device)
         ids = tokenised_documents(spec, loaded)[0].ids.to(device)
         pieces = stream_nll(loaded.model, loaded.rotary, ids, Visibility(4, 124))
         losses[dtype] = torch.cat([piece.nll.double() for piece in pieces])
@@ -224,7 +224,7 @@ def memory(short: int, long: int) -> None:
 @click.argument("tokens", type=int)
 def peak(tokens: int) -> None:
     """Score one document of this many random tokens and print the peak in MB."""
-    loaded = load_model("demo", "float32")
+    loaded = placed_model("demo", "float32")
     ids = random_ids(loaded, tokens)
     for _ in stream_nll(loaded.model, loaded.rotary, ids, Visibility(4, 124)):
         pass

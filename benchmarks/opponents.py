@@ -15,15 +15,15 @@ from workers.contract.spec import EvalSpec
 from workers.latency.replay import recorded
 from workers.latency.steppers import Recordable, RingStepper
 from workers.latency.timing import Step
-from workers.models.loading import LoadedModel, load
+from workers.models.loading import LoadedModel, load_model
 
 
-def load_model(model: str, dtype: str | None = None) -> LoadedModel:
+def placed_model(model: str, dtype: str | None = None) -> LoadedModel:
     """Load onto the GPU if there is one; bfloat16 there and float32 on a CPU unless told."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("bfloat16" if device.type == "cuda" else "float32")
     spec = EvalSpec(model=model, dataset="random", max_tokens=2, method="streaming", dtype=dtype)
-    return load(spec, device)
+    return load_model(spec, device)
 
 
 def random_ids(loaded: LoadedModel, n_tokens: int) -> Tensor:

@@ -20,7 +20,7 @@ from workers.contract.events import Assignment, Evaluation, Progress
 from workers.contract.spec import TEXT_FIELDS, EvalSpec, loading_key
 from workers.device import device_columns, free_memory_bytes, software_columns
 from workers.latency.measure import decode_latency
-from workers.models.loading import LoadedModel, load
+from workers.models.loading import LoadedModel, load_model
 from workers.quality.chunks import Chunk, first_chunk
 from workers.quality.results import setting_columns
 from workers.quality.scoring import QualityPass
@@ -95,7 +95,7 @@ class Evaluator:
         if key in self._refused:
             raise self._refused[key].with_traceback(None)
         try:
-            return load(spec, self.device)
+            return load_model(spec, self.device)
         except (ModelRefusedError, UnsupportedModelError, NumericalError) as error:
             self._refused[key] = error
             raise

@@ -14,7 +14,7 @@ from benchmarks.demo_training.measuring import SLICES, Figures, all_figures
 from benchmarks.demo_training.recipe import Recipe
 from benchmarks.demo_training.training import Progress
 from workers.contract.spec import EvalSpec
-from workers.models.loading import load
+from workers.models.loading import load_model
 
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
@@ -32,7 +32,9 @@ class Training:
 def write_card(folder: Path, training: Training) -> None:
     """Measure the exported folder and write its `README.md`."""
     figures = all_figures(str(folder))
-    loaded = load(EvalSpec(model=str(folder), dataset="pydoc", method="dense"), torch.device("cpu"))
+    loaded = load_model(
+        EvalSpec(model=str(folder), dataset="pydoc", method="dense"), torch.device("cpu")
+    )
     text = card_text(training, figures, loaded.model.num_parameters())
     (folder / "README.md").write_text(text, encoding="utf-8")
 

@@ -13,7 +13,7 @@ import torch
 from workers.contract.events import Assignment, Finished
 from workers.contract.spec import EvalSpec
 from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
-from workers.models.loading import load
+from workers.models.loading import load_model
 from workers.models.sinks import sink_strength
 from workers.texts.corpora import read_documents
 from workers.texts.tokens import tokenised_documents
@@ -81,7 +81,7 @@ def all_figures(model: str) -> Figures:
 def sinks(model: str) -> Figures:
     """The attention to position 0 by layer and head, with BOS there and with text there."""
     spec = _spec(model, "stdlib", {"method": "dense"})
-    loaded = load(spec, torch.device("cpu"))
+    loaded = load_model(spec, torch.device("cpu"))
     texts = [document.ids for document in tokenised_documents(spec, loaded)]
     bos, text = sink_strength(loaded, texts), sink_strength(loaded, [ids[1:] for ids in texts])
     return {

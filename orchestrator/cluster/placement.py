@@ -125,7 +125,7 @@ def _refusal(resources: Resources, gpus: int, nodes: Sequence[Node]) -> str:
     return f"resources: each evaluation asks for {asked}; there are or could be {have}: {remedy}"
 
 
-def describe(request: Request, count: int, *, alone: bool) -> str:
+def describe_room(request: Request, count: int, *, alone: bool) -> str:
     """Return what the summary says about the hardware; alone: one evaluation per CPU node."""
     if request.gpus:
         kind = f" ({request.accelerator})" if request.accelerator else ""

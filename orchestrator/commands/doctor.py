@@ -113,10 +113,10 @@ def _tell(checks: Iterable["Check"], as_json: bool) -> None:
 
 
 def _sinks(model: str, dataset: str, as_json: bool) -> None:
-    from orchestrator.reports.sink_report import describe, measure  # torch
+    from orchestrator.reports.sink_report import describe_sinks, measure  # torch
 
     report = measure(model, dataset)
     if as_json:
         echo_json(asdict(report))
     else:
-        click.echo(describe(report))
+        click.echo(describe_sinks(report))

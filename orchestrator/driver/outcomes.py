@@ -39,12 +39,12 @@ class Outcomes:
         """Finished spans of evaluations that have no result yet, by run id."""
         self.suspects: set[str] = set()
         """Evaluations that were handed over together to an evaluator that died."""
-        self._histories: dict[str, retries.History] = {}
+        self._histories: dict[str, retries.AttemptHistory] = {}
         self._unloadable: set[str] = set()
 
-    def history(self, run_id: str) -> retries.History:
+    def history(self, run_id: str) -> retries.AttemptHistory:
         """Return the failures of an evaluation so far."""
-        return self._histories.get(run_id) or retries.History()
+        return self._histories.get(run_id) or retries.AttemptHistory()
 
     def handle(self, updates: Sequence[Update]) -> None:
         """Enter what has happened."""
@@ -103,7 +103,7 @@ class Outcomes:
             self._failed(run_id, row)
 
     def _failed(self, run_id: str, row: Trial) -> None:
-        history = self._histories.setdefault(run_id, retries.History())
+        history = self._histories.setdefault(run_id, retries.AttemptHistory())
         history.attempts += 1
         kind, spec = row["error_kind"] or failures.ERROR, self._books.queue.planned(run_id).spec
         retry = retries.after_failure(history, kind, row, self._max_attempts)

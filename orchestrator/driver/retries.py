@@ -22,7 +22,7 @@ SMALLEST_CHUNK = 16
 
 
 @dataclass
-class History:
+class AttemptHistory:
     """The failures of one evaluation during one launch."""
 
     attempts: int = 0
@@ -44,7 +44,7 @@ class Retry:
 
 
 def after_failure(
-    history: History, kind: str, row: Mapping[str, Any], max_attempts: int
+    history: AttemptHistory, kind: str, row: Mapping[str, Any], max_attempts: int
 ) -> Retry | None:
     """Record a failure in the history; return the retry that is due, or None to give up."""
     if kind in FREE_LOSSES and history.losses < FREE_LOSSES[kind]:
@@ -59,7 +59,7 @@ def after_failure(
     return Retry(_delay(history.counted))
 
 
-def _after_out_of_memory(history: History, row: Mapping[str, Any]) -> Retry | None:
+def _after_out_of_memory(history: AttemptHistory, row: Mapping[str, Any]) -> Retry | None:
     """Allow one retry with half the chunk of the attempt that failed."""
     history.out_of_memory += 1
     if history.out_of_memory > 1:

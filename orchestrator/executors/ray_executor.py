@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.connection import Cluster
 from orchestrator.cluster.metrics import Metrics
-from orchestrator.cluster.placement import Request, describe, requests
+from orchestrator.cluster.placement import Request, describe_room, requests
 from orchestrator.errors import ClusterError, ResourcesError
 from orchestrator.executors.base import Happened, Lost, Returned, Slot, Update
 from orchestrator.executors.evaluator_slot import (
@@ -73,7 +73,7 @@ class RayExecutor:
         self._timed = timed
         self._room = self._requests()
         alone = timed or resources.cpus is None
-        self.notes: Sequence[str] = (describe(self._room[0], len(self._room), alone=alone),)
+        self.notes: Sequence[str] = (describe_room(self._room[0], len(self._room), alone=alone),)
         self._surveyed_at = self._had_room_at = time.monotonic()
         self._metrics = Metrics()
         self._updates: list[Update] = []

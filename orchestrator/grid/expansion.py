@@ -11,7 +11,13 @@ from math import prod
 from typing import Any
 
 from orchestrator.grid.located_yaml import KeyPath, LocatedYaml
-from orchestrator.grid.shape import DEFAULTS_KEYS, ENTRY_KEYS, describe, did_you_mean, unknown_key
+from orchestrator.grid.shape import (
+    DEFAULTS_KEYS,
+    ENTRY_KEYS,
+    describe_value,
+    did_you_mean,
+    unknown_key,
+)
 from workers.contract.errors import SpecError
 from workers.contract.spec import DEFAULTS, DTYPES, MEASURES, METHODS, NAMED_DATASETS, EvalSpec
 
@@ -163,7 +169,8 @@ def wrong_value(name: str, value: Any) -> str | None:
     if name == "measure":
         return _wrong_measure(value)
     if isinstance(value, dict | list):
-        return f"must be one value, got {describe(value)}; lists belong into an entry under grids"
+        given = describe_value(value)
+        return f"must be one value, got {given}; lists belong into an entry under grids"
     if isinstance(value, int) and abs(value) > _LARGEST:
         return f"must be at most {_LARGEST}, got {value}"
     message = _spec_problem(name, value)

@@ -74,7 +74,7 @@ def check_shape(found: LocatedYaml) -> None:
             found.report(item["loc"], _message(item["type"], item["loc"], item))
 
 
-def describe(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Return a value as a message shows it: short, in YAML's words."""
     if isinstance(value, dict | list):
         kind = "mapping" if isinstance(value, dict) else "list"
@@ -104,7 +104,7 @@ def _message(kind: str, loc: tuple[str | int, ...], item: Any) -> str:
     if kind == "missing":
         return "is required"
     if loc[-1:] == ("gpus",) and kind == "less_than_equal":
-        given = describe(item["input"])
+        given = describe_value(item["input"])
         return f"must be 0 or 1: more than one GPU per evaluation is refused for now, got {given}"
     allowed = _ALLOWED.get(kind, item["msg"]).format(**item.get("ctx", {}))
-    return f"{allowed}, got {describe(item['input'])}"
+    return f"{allowed}, got {describe_value(item['input'])}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec
-from workers.models.loading import load
+from workers.models.loading import load_model
 from workers.models.sinks import SINK_THRESHOLD, SINK_TOKENS, sink_strength
 from workers.revisions import resolve
 from workers.texts.tokens import first_token_kind, tokenised_documents
@@ -50,7 +50,7 @@ def measure(model: str, dataset: str, *, device: str = "cpu") -> SinkReport:
             max_tokens=SINK_TOKENS,
         )
     )
-    loaded = load(spec, torch.device(device))
+    loaded = load_model(spec, torch.device(device))
     documents = tokenised_documents(spec, loaded)
     found = sink_strength(loaded, [document.ids for document in documents])
     return SinkReport(
@@ -67,7 +67,7 @@ def measure(model: str, dataset: str, *, device: str = "cpu") -> SinkReport:
     )
 
 
-def describe(report: SinkReport) -> str:
+def describe_sinks(report: SinkReport) -> str:
     """Return a report as lines of text."""
     lines = [
         f"{report.model} on {report.n_documents} texts of {report.dataset}, the first "

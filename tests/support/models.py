@@ -15,7 +15,7 @@ from workers.attention.interface import install
 from workers.attention.native import NATIVE_FAMILIES
 from workers.attention.rotary import rotary_of
 from workers.contract.spec import EvalSpec
-from workers.models.loading import LoadedModel, load
+from workers.models.loading import LoadedModel, load_model
 
 VOCABULARY = 97
 TINY = {
@@ -85,7 +85,7 @@ def loaded(model):
 def demo():
     """The demo model, switched to our attention, with its tokenizer."""
     spec = EvalSpec(model="demo", dataset="pydoc", method="dense")
-    return load(spec, torch.device("cpu"))
+    return load_model(spec, torch.device("cpu"))
 
 
 def random_ids(n_tokens, vocabulary=VOCABULARY, seed=0):

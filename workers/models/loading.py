@@ -46,7 +46,7 @@ class LoadedModel:
         return 2 * self.n_layers * self.kv_heads * self.head_dim * self.dtype.itemsize * tokens
 
 
-def load(spec: EvalSpec, device: torch.device) -> LoadedModel:
+def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
     """Load the model of a spec.
 
     Raises `ModelLoadError` if it cannot be read (`ModelRefusedError` if it never can),

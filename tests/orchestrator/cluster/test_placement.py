@@ -1,6 +1,6 @@
 import pytest
 
-from orchestrator.cluster.placement import Node, Request, describe, requests
+from orchestrator.cluster.placement import Node, Request, describe_room, requests
 from orchestrator.errors import ResourcesError
 from orchestrator.sweep import Resources
 
@@ -71,7 +71,7 @@ def test_the_resource_map_of_ray_is_understood() -> None:
 
 
 def test_the_summary_says_how_timings_came_about() -> None:
-    assert describe(Request(0, 1, node_id="a"), 1, alone=True) == (
+    assert describe_room(Request(0, 1, node_id="a"), 1, alone=True) == (
         "on CPUs, one evaluation at a time per node, 1 thread each: timings are CPU timings"
     )
-    assert describe(Request(0, 2), 3, alone=False).startswith("on CPUs, up to 3 at a time")
+    assert describe_room(Request(0, 2), 3, alone=False).startswith("on CPUs, up to 3 at a time")

@@ -1,11 +1,11 @@
 import pytest
 
-from orchestrator.driver.retries import FREE_LOSSES, History, Retry, after_failure
+from orchestrator.driver.retries import FREE_LOSSES, AttemptHistory, Retry, after_failure
 
 
 @pytest.mark.parametrize("kind", ["worker_lost", "node_lost"])
 def test_losses_do_not_count_up_to_the_stated_limit(kind: str) -> None:
-    history = History()
+    history = AttemptHistory()
     for _ in range(FREE_LOSSES[kind]):
         assert after_failure(history, kind, {}, max_attempts=1) is not None
     assert history.counted == 0
@@ -13,7 +13,7 @@ def test_losses_do_not_count_up_to_the_stated_limit(kind: str) -> None:
 
 
 def test_the_delay_doubles_and_is_bounded() -> None:
-    history = History()
+    history = AttemptHistory()
     delays = []
     for _ in range(12):
         retry = after_failure(history, "error", {}, max_attempts=100)
@@ -24,12 +24,12 @@ def test_the_delay_doubles_and_is_bounded() -> None:
 
 
 def test_out_of_memory_halves_the_chunk_that_failed() -> None:
-    history = History()
+    history = AttemptHistory()
     assert after_failure(history, "cuda_oom", {"chunk_size": 512}, max_attempts=3) == Retry(0.0)
     assert history.chunk_limit == 256
 
 
 def test_what_reading_again_cannot_help_is_not_read_again() -> None:
     permanent, passing = {"error_type": "ModelRefusedError"}, {"error_type": "ModelLoadError"}
-    assert after_failure(History(), "model_load", permanent, max_attempts=3) is None
-    assert after_failure(History(), "model_load", passing, max_attempts=3) is not None
+    assert after_failure(AttemptHistory(), "model_load", permanent, max_attempts=3) is None
+    assert after_failure(AttemptHistory(), "model_load", passing, max_attempts=3) is not None

@@ -11,7 +11,7 @@ from workers.attention.visibility import DENSE, Visibility
 from workers.contract.spec import EvalSpec
 from workers.latency.replay import RecordedStepper, recorded
 from workers.latency.steppers import RingStepper, Stepper, WindowStepper
-from workers.models.loading import LoadedModel, load
+from workers.models.loading import LoadedModel, load_model
 
 IDS = random_ids(200)
 STREAMING = Visibility(2, 30)
@@ -128,7 +128,7 @@ def test_no_method_is_recorded_for_a_family_on_its_own_attention(method):
 def test_a_cuda_graph_repeats_the_step(dtype):
     device = torch.device("cuda")
     spec = EvalSpec(model="demo", dataset="pydoc", method="streaming", dtype=dtype)
-    loaded = load(spec, device)
+    loaded = load_model(spec, device)
     ids, span = IDS.to(device), range(100, 199)
     state = state_before(loaded.model, loaded.rotary, ids[: span.start], STREAMING)
     for stepper in (

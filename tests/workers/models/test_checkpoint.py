@@ -9,7 +9,7 @@ from tests.support.checkpoints import edit_json, edit_weights, llama_folder
 from workers.contract.errors import ModelLoadError, ModelRefusedError
 from workers.contract.failures import MODEL_LOAD, kind_of
 from workers.contract.spec import EvalSpec
-from workers.models.loading import load
+from workers.models.loading import load_model
 
 NORM = "model.norm.weight"
 
@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 def loaded(folder, **fields):
     spec = EvalSpec(**{"model": str(folder), "dataset": "pydoc", "method": "dense", **fields})
-    return load(spec, torch.device("cpu"))
+    return load_model(spec, torch.device("cpu"))
 
 
 def refusal(folder, **fields):
@@ -88,7 +88,7 @@ def test_masks_that_pythia_checkpoints_hold_are_no_surplus(tmp_path):
     mask = {"gpt_neox.layers.0.attention.bias": torch.ones(1, 1, 4, 4)}
     edit_weights(tmp_path, lambda old: {**old, **mask})
     spec = EvalSpec(model=str(tmp_path), dataset="random", method="dense", max_tokens=8)
-    assert load(spec, torch.device("cpu")).n_layers == 1
+    assert load_model(spec, torch.device("cpu")).n_layers == 1
 
 
 def pointer(folder, name):

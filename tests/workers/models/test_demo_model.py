@@ -24,7 +24,7 @@ from benchmarks.demo_training.text import (
 from benchmarks.demo_training.tokenizer import BOS, BOS_ID, encode
 from benchmarks.demo_training.training import rate_factor, sink_weight
 from workers.contract.spec import EvalSpec
-from workers.models.loading import DEMO_FOLDER, load
+from workers.models.loading import DEMO_FOLDER, load_model
 from workers.models.sinks import sink_strength
 from workers.texts.heldout import is_held_out
 
@@ -60,7 +60,9 @@ def test_the_shipped_files_are_small() -> None:
 
 
 def test_the_weights_are_float16_and_as_many_as_the_recipe_says() -> None:
-    loaded = load(EvalSpec(model="demo", dataset="pydoc", method="dense"), torch.device("cpu"))
+    loaded = load_model(
+        EvalSpec(model="demo", dataset="pydoc", method="dense"), torch.device("cpu")
+    )
     config = json.loads((DEMO_FOLDER / "config.json").read_text())
     assert config["dtype"] == "float16"
     assert config["max_position_embeddings"] == Recipe().context == loaded.trained_positions
@@ -175,7 +177,9 @@ def test_the_card_shows_the_effect(stated: dict[str, Any]) -> None:
 
 
 def test_a_sink_is_measured_by_attention_to_position_zero() -> None:
-    loaded = load(EvalSpec(model="demo", dataset="pydoc", method="dense"), torch.device("cpu"))
+    loaded = load_model(
+        EvalSpec(model="demo", dataset="pydoc", method="dense"), torch.device("cpu")
+    )
     texts = [torch.arange(64), torch.arange(200, 230)]
     together = sink_strength(loaded, texts).attention
     apart = [sink_strength(loaded, [text]).attention for text in texts]
@@ -188,7 +192,9 @@ def test_a_sink_is_measured_by_attention_to_position_zero() -> None:
 
 
 def test_a_sink_needs_a_text_of_two_tokens() -> None:
-    loaded = load(EvalSpec(model="demo", dataset="pydoc", method="dense"), torch.device("cpu"))
+    loaded = load_model(
+        EvalSpec(model="demo", dataset="pydoc", method="dense"), torch.device("cpu")
+    )
     with pytest.raises(ValueError, match="two tokens"):
         sink_strength(loaded, [torch.zeros(1, dtype=torch.int64)])
 
