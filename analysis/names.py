@@ -8,6 +8,7 @@ FIGURES = (
     "perplexity_over_position",
     "latency_memory",
     "pareto",
+    "attention_sinks",
 )
 IMAGE_FORMATS = ("png", "pdf", "svg")
 TABLE_FORMATS = ("text", "markdown", "latex", "csv", "json")

@@ -21,6 +21,7 @@ from workers.contract.spec import TEXT_FIELDS, EvalSpec, loading_key
 from workers.device import device_columns, free_memory_bytes, software_columns
 from workers.latency.measure import decode_latency
 from workers.models.loading import LoadedModel, load_model
+from workers.models.sinks import attention_columns
 from workers.quality.chunks import Chunk, first_chunk
 from workers.quality.results import setting_columns
 from workers.quality.scoring import QualityPass
@@ -79,6 +80,9 @@ class Evaluator:
         if "quality" in spec.measure:
             scoring = QualityPass(loaded, spec, documents, chunk)
             row |= yield from scoring.run(assignment.spans)
+        if "attention" in spec.measure:
+            yield _phase("attention")
+            row |= attention_columns(loaded, [document.ids for document in documents])
         if "latency" in spec.measure:
             row |= yield from decode_latency(loaded, longest.ids, spec, chunk.size)
         return {**row, "chunk_size": chunk.size}

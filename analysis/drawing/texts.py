@@ -148,6 +148,28 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "空心：{points} 超出训练长度 {trained}。",
     ),
     "cpu_note": ("CPU timing, threads: {threads}.", "CPU 计时，线程数：{threads}。"),
+    "attention_title": (
+        "Attention to the first positions ({dataset})",
+        "对最前位置的注意力（{dataset}）",
+    ),
+    "attention_head": ("head", "注意力头"),
+    "attention_layer": ("layer", "层"),
+    "attention_first": ("mean attention to position 0", "对位置 0 的平均注意力"),
+    "attention_position": ("position attended to", "被关注的位置"),
+    "attention_share": ("share of the attention (%)", "注意力占比（%）"),
+    "attention_shares": ("mean over heads, by position", "全部注意力头的平均，按位置"),
+    "attention_rest": ("rest", "其余"),
+    "attention_how": (
+        "Whole causal attention, averaged over queries from position 1 on and over texts; bars: "
+        "over all heads.",
+        "完整因果注意力，对位置 1 起的查询与各文本取平均；柱形为全部注意力头的平均。",
+    ),
+    "attention_note": (
+        "{dataset}: {share} of the heads pay more than {threshold} to position 0 ({texts} texts, "
+        "at most {tokens} tokens each).",
+        "{dataset}：{share} 的注意力头对位置 0 的注意力超过 {threshold}"
+        "（{texts} 篇文本，每篇至多 {tokens} 个词元）。",
+    ),
     "bos_note": ("BOS at the start of a text: {value}.", "文本开头的 BOS：{value}。"),
     "special_tokens_note": (
         "Special tokens inside texts: {value}.",

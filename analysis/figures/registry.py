@@ -15,6 +15,7 @@ from analysis.errors import DoesNotFitError, MissingRowsError
 from analysis.figures import (
     ablation,
     ablation_panels,
+    attention_sinks,
     latency_memory,
     main_comparison,
     pareto,
@@ -95,6 +96,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "latency_memory": Family(latency_memory.select, latency_memory.page, overlays=True),
     "pareto": Family(pareto.select, pareto.page, overlays=True),
+    "attention_sinks": Family(attention_sinks.select, attention_sinks.page),
 }
 
 

@@ -50,7 +50,7 @@ def _plain(value: Any) -> Any:
     """Turn a value of a frame into JSON's: null for missing, whole floats into integers."""
     if is_missing(value):
         return None
-    value = value.item() if hasattr(value, "item") else value
+    value = value.tolist() if hasattr(value, "tolist") else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from orchestrator.errors import StoreError
 from orchestrator.store.part_files import Reading, Skip, mask_of, read_folder
 from orchestrator.store.storage import open_storage
-from workers.contract.rows import BLOCK_COLUMNS, DOCUMENTS, TRIALS, Span
+from workers.contract.rows import DOCUMENTS, LIST_COLUMNS, TRIALS, Span
 
 TRIALS_FOLDER = "trials"
 DOCUMENTS_FOLDER = "documents"
@@ -35,7 +35,7 @@ LOGS_FOLDER = "logs"
 SCHEMAS: Mapping[str, pa.Schema] = {TRIALS_FOLDER: TRIALS, DOCUMENTS_FOLDER: DOCUMENTS}
 RESULT_KEY = ("run_id", "device_name", "num_threads", "torch_version")
 """A result is the latest `ok` row of each of these: one evaluation on one kind of machine."""
-SCALARS: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in BLOCK_COLUMNS)
+SCALARS: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in LIST_COLUMNS)
 """The columns of a row without its long lists: what readers get unless they ask for more."""
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from orchestrator.cli import sweep as command
 from orchestrator.store.store import Store
 from tests.support.sweeps import row, spec
-from workers.contract.rows import BLOCK_COLUMNS, TRIALS, spec_columns
+from workers.contract.rows import LIST_COLUMNS, TRIALS, spec_columns
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
@@ -80,7 +80,7 @@ def test_columns_are_chosen_and_ordered(store: str) -> None:
 
 
 def test_every_column_but_the_blocks_is_there_by_default(store: str) -> None:
-    assert set(found(store)[0]) == set(TRIALS.names) - set(BLOCK_COLUMNS)
+    assert set(found(store)[0]) == set(TRIALS.names) - set(LIST_COLUMNS)
 
 
 def test_attempts_show_failures_and_results_do_not(store: str) -> None:

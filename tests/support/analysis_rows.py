@@ -77,6 +77,16 @@ def quality(spec: EvalSpec) -> dict[str, Any]:
     }
 
 
+def attention(dataset: str, shape: tuple[int, int, int] = (2, 3, 4)) -> dict[str, Any]:
+    """The columns of `measure: [attention]`: half of the attention on the first position."""
+    seed = len(dataset)
+    rest = np.random.default_rng(seed).dirichlet(np.ones(9), size=shape)
+    rest[..., 0] += 1
+    names = ("attention_texts", "attention_layers", "attention_heads")
+    sizes = dict(zip(names, shape, strict=True))
+    return {**sizes, "attention_tokens": 256, "attention_mean": (rest / 2).ravel().tolist()}
+
+
 def step_ms(spec: EvalSpec) -> float:
     """Milliseconds per decoded token: recompute pays for every token of its window."""
     budget = spec.budget or max(LENGTHS.get(spec.dataset, (4_000,)))
@@ -166,7 +176,7 @@ def quickstart(datasets: Iterable[str] = ("pydoc", "stdlib")) -> list[dict[str, 
     """The rows of a small sweep like the shipped one: windows, sinks, recompute and dense."""
     rows = []
     for dataset in datasets:
-        rows.append(row(dataset=dataset, method="dense"))
+        rows.append(row(dataset=dataset, method="dense", changes=attention(dataset)))
         rows += [
             row(dataset=dataset, method=method, window_size=window)
             for window in (16, 32, 64, 128, 256, 512)

@@ -83,6 +83,16 @@ class BlockLists(TypedDict, total=False):
     block_nll: list[float] | None
 
 
+class AttentionMap(TypedDict, total=False):
+    """Where the attention goes, of `measure: [attention]` (`workers/models/sinks.py`)."""
+
+    attention_texts: int | None
+    attention_layers: int | None
+    attention_heads: int | None
+    attention_tokens: int | None  # of each text, at most
+    attention_mean: list[float] | None  # [texts, layers, heads, 8 positions and the rest]
+
+
 class Latency(TypedDict, total=False):
     """The timed decode."""
 
@@ -128,7 +138,11 @@ class Provenance(TypedDict, total=False):
     finished_at: datetime | None
 
 
-class Trial(Identity, Failed, Setting, Quality, BlockLists, Latency, Provenance, total=False):
+class Results(Setting, Quality, BlockLists, AttentionMap, Latency, total=False):
+    """What an evaluation found."""
+
+
+class Trial(Identity, Failed, Results, Provenance, total=False):
     """One row of `STORE/trials`, but for the fields of the spec (`spec.from_columns`)."""
 
 
@@ -180,13 +194,14 @@ TRIALS = _schema(
     FIELD_TYPES,
     *(
         get_type_hints(group)
-        for group in (Failed, Setting, Quality, BlockLists, Latency, Provenance)
+        for group in (Failed, Setting, Quality, BlockLists, AttentionMap, Latency, Provenance)
     ),
 )
 """Schema of `STORE/trials`: one row per attempt."""
 DOCUMENTS = _schema(get_type_hints(Span))
 """Schema of `STORE/documents`: one row per finished span."""
 BLOCK_COLUMNS: tuple[str, ...] = tuple(get_type_hints(BlockLists))
+LIST_COLUMNS: tuple[str, ...] = (*BLOCK_COLUMNS, "attention_mean")
 """The long list columns: readers that only count rows leave them out."""
 
 

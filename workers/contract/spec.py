@@ -20,7 +20,7 @@ EVAL_VERSION = 1
 
 Method = Literal["dense", "recompute", "streaming", "window"]
 DType = Literal["float32", "float16", "bfloat16"]
-Measure = Literal["quality", "latency"]
+Measure = Literal["quality", "latency", "attention"]
 Bos = Literal["model", "always", "never"]
 SpecialTokens = Literal["parse", "text"]
 
@@ -77,7 +77,7 @@ class EvalSpec:
     n_sink: int = _at_least(0, default=4)
     window_size: int = _at_least(0, default=1024)
     recompute_stride: int = _at_least(1, default=1)
-    measure: Sequence[str] = MEASURES
+    measure: Sequence[str] = ("quality", "latency")
     decode_tokens: int = _at_least(1, default=256)
     warmup_tokens: int = _at_least(0, default=16)
     repeats: int = _at_least(1, default=3)
@@ -181,7 +181,9 @@ def problems(spec: EvalSpec) -> Iterator[tuple[str, str]]:
 def _normal(spec: EvalSpec) -> dict[str, Any]:
     """Return the fields that have another value in the one spelling of this evaluation."""
     changes: dict[str, Any] = {"measure": tuple(m for m in MEASURES if m in spec.measure)}
-    if spec.method == "window":
+    if tuple(spec.measure) == ("attention",):  # of model and text: no cache has a part in it
+        changes |= {"method": "dense", **_defaults("n_sink", "window_size", "recompute_stride")}
+    elif spec.method == "window":
         changes |= {"method": "streaming", "n_sink": 0}
     elif spec.method == "recompute":
         changes |= {"n_sink": 0, "window_size": spec.n_sink + spec.window_size}

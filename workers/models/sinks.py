@@ -1,4 +1,4 @@
-"""How strong a model's attention sink is: the attention that its heads pay to position 0.
+"""Where the attention of a model goes: to each of the first positions, and to the rest.
 
 A head that attends to the first token, whatever that token says, is parking attention it has no
 use for; evicting that token is what makes `window` fail (Xiao et al., arXiv 2309.17453). The
@@ -8,12 +8,13 @@ over queries and texts, for every layer and head, and the share of heads above a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from workers.attention.interface import LayerCall, run, using
-from workers.attention.rotary import Angles, Rotary, rotate
+from workers.attention.rotary import Rotary, rotate
 from workers.attention.visibility import DENSE, additive_mask
 from workers.contract.errors import UnsupportedModelError
 from workers.models.loading import LoadedModel
@@ -25,11 +26,30 @@ SINK_TOKENS = 256
 """Tokens of each text that are measured, unless told otherwise."""
 
 
+FIRST_POSITIONS = 8
+"""Positions whose attention is told apart; all others are one more entry, the last."""
+
+MOST_TEXTS = 16
+"""Texts of an evaluation that are measured."""
+
+
 @dataclass(frozen=True)
 class SinkStrength:
-    """The mean attention to position 0 of every head: float64 [layers, heads], on the CPU."""
+    """Mean attention by text, layer and head, float64, on the CPU.
 
-    attention: Tensor
+    by_text: [texts, layers, heads, FIRST_POSITIONS + 1], the last entry for all other positions;
+    the entries of a head add up to 1.
+    weights: int64 [texts], the queries that each text has.
+    """
+
+    by_text: Tensor
+    weights: Tensor
+
+    @property
+    def attention(self) -> Tensor:
+        """Mean over the queries of all texts, to position 0: [layers, heads]."""
+        share = self.weights.double() / self.weights.sum()
+        return (self.by_text[..., 0] * share[:, None, None]).sum(0)
 
     @property
     def share_above(self) -> float:
@@ -55,33 +75,45 @@ def sink_strength(
         raise ValueError("texts: at least one text of two tokens is needed to measure a sink")
     if loaded.rotary is None:
         raise UnsupportedModelError("the attention of this family cannot be looked into")
-    attention = _SinkPass(loaded.rotary)
+    by_text = []
     for text in measured:
-        attention.begin(len(text), loaded.device)
+        attention = _SinkPass(loaded.rotary, len(text), loaded.device)
         with torch.inference_mode(), using(attention):
             run(loaded.model, text[None].to(loaded.device), keep=1)
-    queries = sum(len(text) - 1 for text in measured)
-    totals = [attention.totals[layer] for layer in sorted(attention.totals)]
-    return SinkStrength(torch.stack(totals).cpu() / queries)
+        layers = [attention.means[layer] for layer in sorted(attention.means)]
+        by_text.append(torch.stack(layers).cpu())
+    return SinkStrength(torch.stack(by_text), torch.tensor([len(text) - 1 for text in measured]))
+
+
+def attention_columns(loaded: LoadedModel, texts: Sequence[Tensor]) -> dict[str, Any]:
+    """Return the columns of `measure: [attention]`, of the first `MOST_TEXTS` texts.
+
+    The whole causal attention over the first `SINK_TOKENS` tokens of each: a property of model and
+    text, whatever the method. Raises what `sink_strength` raises.
+    """
+    found = sink_strength(loaded, texts[:MOST_TEXTS])
+    n_texts, n_layers, n_heads, _ = found.by_text.shape
+    return {
+        "attention_texts": n_texts,
+        "attention_layers": n_layers,
+        "attention_heads": n_heads,
+        "attention_tokens": SINK_TOKENS,
+        "attention_mean": found.by_text.flatten().tolist(),
+    }
 
 
 class _SinkPass:
-    """Dense causal attention that adds up what each head pays to position 0."""
+    """Dense causal attention over one text that notes where each head's attention goes."""
 
-    def __init__(self, rotary: Rotary) -> None:
-        self.totals: dict[int, Tensor] = {}
-        """Per layer: summed attention to position 0, float64 [heads]."""
+    def __init__(self, rotary: Rotary, length: int, device: torch.device) -> None:
+        self.means: dict[int, Tensor] = {}
+        """Per layer: mean attention, float64 [heads, FIRST_POSITIONS + 1]."""
         self._rotary = rotary
-        self._positions = torch.empty(0)
-        self._angles: tuple[Angles, ...] = ()
-
-    def begin(self, length: int, device: torch.device) -> None:
-        """Prepare for one text of this many tokens."""
         self._positions = torch.arange(length, device=device)
-        self._angles = self._rotary.angles(self._positions)
+        self._angles = rotary.angles(self._positions)
 
     def attend(self, call: LayerCall) -> Tensor:
-        """Attend [1, heads, length, head_dim] causally and note the attention to position 0."""
+        """Attend [1, heads, length, head_dim] causally and note where the attention goes."""
         angles = self._angles[self._rotary.of_layer[call.layer]]
         groups = call.query.shape[1] // call.key.shape[1]
         key = rotate(call.key, angles).repeat_interleave(groups, dim=1)
@@ -91,6 +123,8 @@ class _SinkPass:
             scores = call.softcap * torch.tanh(scores / call.softcap)
         mask = additive_mask(self._positions, self._positions, DENSE, torch.float32)
         probabilities = (scores + mask).softmax(-1)
-        on_first = probabilities[0, :, 1:, 0].double().sum(-1)
-        self.totals[call.layer] = self.totals.get(call.layer, torch.zeros_like(on_first)) + on_first
+        mean = probabilities[0, :, 1:].double().mean(1)  # the query at 0 sees nothing else
+        first = torch.nn.functional.pad(mean, (0, FIRST_POSITIONS))[:, :FIRST_POSITIONS]
+        rest = mean[:, FIRST_POSITIONS:].sum(-1, keepdim=True)
+        self.means[call.layer] = torch.cat([first, rest], dim=-1)
         return probabilities.to(value.dtype) @ value

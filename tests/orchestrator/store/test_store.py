@@ -10,7 +10,7 @@ from orchestrator.store import part_files
 from orchestrator.store.store import SCALARS, Store
 from tests.support.crashing_evaluator import span
 from tests.support.sweeps import row, spec
-from workers.contract.rows import BLOCK_COLUMNS, TRIALS
+from workers.contract.rows import LIST_COLUMNS, TRIALS
 
 
 def perplexities(store: Store) -> list[float]:
@@ -33,9 +33,7 @@ def test_what_is_appended_is_read_back_with_every_column(tmp_path: Path) -> None
 def test_block_lists_are_left_out_unless_asked_for(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.append_trials([row(1, block_nll=[1.0])])
-    assert (
-        set(store.trials().column_names) == set(SCALARS) == set(TRIALS.names) - set(BLOCK_COLUMNS)
-    )
+    assert set(store.trials().column_names) == set(SCALARS) == set(TRIALS.names) - set(LIST_COLUMNS)
     assert store.results(["block_nll"]).to_pylist() == [{"block_nll": [1.0]}]
 
 
