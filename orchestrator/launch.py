@@ -7,16 +7,15 @@ one from a terminal are the same thing.
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.driver.loop import LaunchOptions, run_sweep
+from orchestrator.driver.loop import LaunchOptions, run_sweep, what_is_left
 from orchestrator.errors import UsageError
 from orchestrator.executors.base import Executor
 from orchestrator.executors.inline import InlineExecutor, options_for
 from orchestrator.progress.snapshot import Listener, Snapshot
-from orchestrator.store.remaining import find_remaining
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
 
@@ -53,23 +52,14 @@ def launch_sweep(
     sweep: Sweep, store: Store, where: Where, options: LaunchOptions, listener: Listener
 ) -> Snapshot:
     """Run what is left of a sweep. Raises `ResourcesError` before anything is started."""
-    if _is_nothing_left(sweep, store, options):  # then neither torch nor Ray is worth starting
+    remaining = what_is_left(sweep, store, options)
+    if not remaining.todo:  # then neither torch nor Ray is worth starting
         idle = InlineExecutor()
         idle.notes = ()
-        return run_sweep(sweep, store, idle, options, listener)
+        return run_sweep(sweep, store, idle, options, listener, remaining)
+    options = replace(options, provenance=git_state())
     with _executor(sweep, store, where) as executor:
-        return run_sweep(sweep, store, executor, options, listener, git_state())
-
-
-def _is_nothing_left(sweep: Sweep, store: Store, options: LaunchOptions) -> bool:
-    remaining = find_remaining(
-        sweep,
-        store,
-        skip_failed=options.skip_failed,
-        remeasure=options.remeasure,
-        remeasure_disturbed=options.remeasure_disturbed,
-    )
-    return not remaining.todo
+        return run_sweep(sweep, store, executor, options, listener, remaining)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ commits in groups. Whatever ends it, everything that was finished is in the stor
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.driver.outcomes import Books, Outcomes
@@ -17,7 +17,7 @@ from orchestrator.executors.base import Executor, Returned, Slot
 from orchestrator.process import Interrupts
 from orchestrator.progress.snapshot import Listener, Snapshot
 from orchestrator.store.group_commit import GroupCommit
-from orchestrator.store.remaining import find_remaining
+from orchestrator.store.remaining import Remaining, find_remaining
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
 from workers.contract import failures
@@ -48,6 +48,20 @@ class LaunchOptions:
     """Run at most so many evaluations."""
     still_seconds: float = 60.0
     """How long no evaluator may have work before the driver says why, and acts."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Columns that only the launching machine knows (`launch.git_state`)."""
+
+
+def what_is_left(sweep: Sweep, store: Store, options: LaunchOptions) -> Remaining:
+    """Ask the store what a launch with these options would run. Raises `StoreError`."""
+    return find_remaining(
+        sweep,
+        store,
+        skip_failed=options.skip_failed,
+        remeasure=options.remeasure,
+        remeasure_disturbed=options.remeasure_disturbed,
+        limit=options.limit,
+    )
 
 
 def run_sweep(
@@ -56,19 +70,19 @@ def run_sweep(
     executor: Executor,
     options: LaunchOptions,
     listener: Listener,
-    provenance: Mapping[str, Any] | None = None,
+    remaining: Remaining | None = None,
 ) -> Snapshot:
     """Run what is left of a sweep and return what became of it.
 
-    provenance: columns that only the launching machine knows (`launch.git_state`).
+    remaining: what is left, if the store has been asked already.
 
     A first Ctrl-C (or SIGTERM) ends it cleanly, with everything finished committed; a second one
     raises `KeyboardInterrupt`. Raises `StoreError` as soon as results cannot be stored.
     """
     with Interrupts() as interrupts:
         try:
-            driver = _Driver(sweep, store, executor, options, listener, provenance or {})
-            return driver.run(interrupts)
+            left = remaining or what_is_left(sweep, store, options)
+            return _Driver(sweep, store, executor, options, listener, left).run(interrupts)
         finally:
             executor.close()
 
@@ -81,28 +95,19 @@ class _Driver:
         executor: Executor,
         options: LaunchOptions,
         listener: Listener,
-        provenance: Mapping[str, Any],
+        remaining: Remaining,
     ) -> None:
         self.sweep, self.store, self.options = sweep, store, options
         self.executor, self.listener = executor, listener
-        remaining = find_remaining(
-            sweep,
-            store,
-            skip_failed=options.skip_failed,
-            remeasure=options.remeasure,
-            remeasure_disturbed=options.remeasure_disturbed,
-            limit=options.limit,
-        )
         self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
         self.queue = Queue(sweep.evaluations, remaining.todo)
         self.peers = Peers(store, self.queue, sweep, remaining.files)
         self.commits = GroupCommit(store)
         self.outcomes = Outcomes(
-            Books(sweep.name, self.queue, self.tally, self.commits, listener, provenance),
+            Books(sweep.name, self.queue, self.tally, self.commits, listener, options.provenance),
             spans=store.spans(self.queue.places),
             max_attempts=options.max_attempts,
         )
-        self.provenance = provenance
         self._ran: dict[str, str] = {}
         """What each evaluator was handed last."""
         self._display_at = 0.0
@@ -238,7 +243,7 @@ class _Driver:
             attempt=1 + history.attempts,
             chunk_limit=history.chunk_limit,
             spans=tuple(self.outcomes.spans.get(run_id, ())),
-            provenance=self.provenance,
+            provenance=self.options.provenance,
         )
 
     def _show(self, state: str) -> None:
