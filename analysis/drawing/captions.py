@@ -107,8 +107,23 @@ def flags(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
     if beyond.any():
         trained = int(rows.loc[beyond, "trained_positions"].max())
         parts.append(look.text("beyond", points=_names(points[beyond]), trained=f"{trained:,}"))
+    parts += _unusable(rows, points, look)
     not_full = int(rows["speed_note"].eq(NOT_FULL).sum())
     return parts + ([look.text("not_full", count=not_full)] if not_full else [])
+
+
+def _unusable(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
+    """Say which points the audit calls unusable, by the rule that they break."""
+    broken: dict[str, list[str]] = {}
+    for column in ("quality_unusable", "speed_unusable"):
+        reasons = rows[column].dropna() if column in rows else pd.Series(dtype=object)
+        for index, rules in reasons.items():
+            for rule in str(rules).split(", "):
+                broken.setdefault(rule, []).append(str(points[index]))
+    return [
+        look.text("unusable", points=_names(pd.Series(names)), rule=rule)
+        for rule, names in broken.items()
+    ]
 
 
 def dataset_name(dataset: str) -> str:

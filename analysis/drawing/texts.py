@@ -143,6 +143,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Hollow: {points} never evicted a token.",
         "空心：{points} 从未淘汰任何 token。",
     ),
+    "unusable": (
+        "Hollow: {points} cannot be used ({rule}: see analysis audit).",
+        "空心：{points} 不可用（{rule}：见 analysis audit）。",
+    ),
     "beyond": (
         "Hollow: {points} beyond the trained {trained} positions.",
         "空心：{points} 超出训练长度 {trained}。",

@@ -103,7 +103,7 @@ def _speedup(data: Headline, names: list[str], look: Look) -> bars.Chart:
 def _compression(data: Headline, names: list[str], look: Look) -> bars.Chart:
     share = data.streaming.assign(percent=100 * data.streaming["compression_ratio"])
     return bars.Chart(
-        series=[_series(share, ("percent",), "quality", "accent", look)],
+        series=[_series(share, ("percent",), "cache", "accent", look)],
         names=names,
         write=lambda value: numbers.share(value / 100),
         absent=look.text("not_measured"),
