@@ -107,7 +107,9 @@ class _Drawn:
         self.steps.place(axes)
         axes.set_ylabel(look.text("runtime"))
         baseline = self._baseline(rows, "speed_partner", RUNTIME)
-        ends = pd.concat([rows["runtime_ms_max"], rows["runtime_ms"], baseline["value"]])
+        ends = pd.concat(
+            [rows["runtime_ms_max"], rows["runtime_ms"], *(baseline[c] for c in ("value", "high"))]
+        )
         axes.set_ylim(0, float(ends[np.isfinite(ends)].max()) * 1.3)
         linear_ticks(axes.yaxis, 4)
         whiskered(axes, baseline, "recompute", self.baseline_name, look)
