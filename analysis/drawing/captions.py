@@ -116,10 +116,10 @@ def _unusable(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
     """Say which points the audit calls unusable, by the rule that they break."""
     broken: dict[str, list[str]] = {}
     for column in ("quality_unusable", "speed_unusable"):
-        reasons = rows[column].dropna() if column in rows else pd.Series(dtype=object)
-        for index, rules in reasons.items():
-            for rule in str(rules).split(", "):
-                broken.setdefault(rule, []).append(str(points[index]))
+        reasons = rows[column] if column in rows else pd.Series(None, rows.index, dtype=object)
+        for rules, point in zip(reasons, points, strict=True):
+            for rule in [] if is_missing(rules) else str(rules).split(", "):
+                broken.setdefault(rule, []).append(str(point))
     return [
         look.text("unusable", points=_names(pd.Series(names)), rule=rule)
         for rule, names in broken.items()

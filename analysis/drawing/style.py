@@ -181,6 +181,7 @@ class Look:
             "svg.fonttype": "none",  # text stays text
             "svg.hashsalt": "sinksweep",  # the same figure is the same file
             "text.color": ground.ink,
+            "text.parse_math": False,  # a dollar in a name is a dollar
             "text.hinting": "none",  # letters keep their widths at every resolution
             "xtick.color": ground.rim,
             "xtick.labelcolor": ground.ink,

@@ -127,13 +127,13 @@ def _scales(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
         linear_ticks(axes.yaxis)
     axes.set_ylabel(look.text("perplexity_log" if is_log else "perplexity"))
     times = rows["latency_ms_mean"]
-    is_log = times.max() / times.min() > LOG_ABOVE
+    is_log = 0 < times.min() * LOG_ABOVE < times.max()
     if is_log:
         axes.set_xscale("log")
         axes.set_xlim(times.min() / 1.3, times.max() * 1.4)
         log_ticks(axes.xaxis)
     else:
-        axes.set_xlim(0, times.max() * 1.12)
+        axes.set_xlim(0, times.max() * 1.12 or 1)
         linear_ticks(axes.xaxis)
     axes.set_xlabel(look.text("latency_log" if is_log else "latency"))
 
