@@ -154,9 +154,12 @@ def disturbed(frame: pd.DataFrame) -> Iterator[Breach]:
 
 def far_apart(frame: pd.DataFrame) -> Iterator[Breach]:
     """A machine that has changed between the two times of a speedup is part of it."""
+    paired = frame[frame["speed_partner"].notna()]
+    if paired.empty:
+        return
     ended = frame.set_index("row_id")["finished_at"]
-    partner = frame["speed_partner"].map(ended[~ended.index.duplicated()])
-    rows = frame[(frame["finished_at"] - partner).abs() > FAR_APART]
+    partner = paired["speed_partner"].map(ended[~ended.index.duplicated()])
+    rows = paired[(paired["finished_at"] - partner).abs() > FAR_APART]
     message = "measured more than an hour apart from the baseline of their speedup"
     yield from _about(rows, "pair-far-apart", "note", message)
 
