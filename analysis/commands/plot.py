@@ -1,11 +1,13 @@
 """`analysis plot`: figures from a store."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from analysis.commands import facets
 from analysis.commands.options import (
@@ -129,6 +131,7 @@ def plot(
     folder = out or _default_folder(store.storage.local_root)
     run = Run(store, names or FIGURES, folder, image_format, look)
     drawn = list(_draw(run, frame, options))
+    _explain(run, drawn, frame)
     lacking = not all(one.path for one in drawn) and (names or not any(d.path for d in drawn))
     if lacking or any(one.refused for one in drawn):
         raise SystemExit(1)
@@ -216,8 +219,44 @@ def _default_folder(local_root: Path | None) -> Path:
     return (local_root or Path("results")) / "figures"
 
 
+def _explain(run: Run, drawn: "list[Drawn]", frame: "pd.DataFrame") -> None:
+    """Write beside the pictures what they show and how they are made again."""
+    from analysis.outputs import folder
+
+    entries = [
+        folder.Entry(
+            path=one.path,
+            title=one.title,
+            caption=one.caption,
+            command=_command(one.name),
+            rows=frame[frame["row_id"].isin(one.row_ids)],
+        )
+        for one in drawn
+        if one.path
+    ]
+    for path in folder.explain(entries, run.folder) if entries else ():
+        click.echo(f"{path}  {folder.size(path)}")
+
+
+def _command(name: str) -> str:
+    """Return the command that draws one figure as this call did."""
+    context = click.get_current_context()
+    words = ["analysis", "plot"]
+    for option in context.command.params:
+        value = context.params.get(str(option.name))
+        given = context.get_parameter_source(str(option.name)) == ParameterSource.COMMANDLINE
+        if not given or option.name == "names":
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        for one in values:
+            words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
+    return shlex.join([*words, "--figure", name])
+
+
 def _tell(drawn: "Drawn") -> None:
     if drawn.path:
-        click.echo(drawn.path)
+        from analysis.outputs.folder import size
+
+        click.echo(f"{drawn.path}  {size(drawn.path)}")
     for problem in (*drawn.missing, *([drawn.refused] if drawn.refused else ())):
         warn(f"{drawn.name}: {problem}")

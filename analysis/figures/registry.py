@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from matplotlib.figure import Figure
 
 from analysis.drawing.page.files import save
-from analysis.drawing.page.panels import Page, faceted, overlaid
+from analysis.drawing.page.panels import Page, faceted, joined, overlaid
 from analysis.drawing.page.sheet import compose
 from analysis.drawing.style import HUES, Look
 from analysis.errors import DoesNotFitError, MissingRowsError
@@ -101,6 +101,17 @@ FAMILIES: dict[str, Family] = {
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One figure, what is written about it, and the rows that it shows."""
+
+    figure: Figure
+    title: str
+    caption: str
+    row_ids: tuple[str, ...]
+    missing: tuple[MissingRowsError, ...] = ()
+
+
+@dataclass(frozen=True)
 class Drawn:
     """What became of one figure: a file, or the reason why there is none."""
 
@@ -108,6 +119,9 @@ class Drawn:
     path: Path | None
     missing: tuple[MissingRowsError, ...] = ()
     refused: DoesNotFitError | None = None
+    title: str = ""
+    caption: str = ""
+    row_ids: tuple[str, ...] = ()
 
 
 def draw_all(
@@ -125,65 +139,73 @@ def draw_all(
     """
     for name in names:
         try:
-            figure, missing = draw_groups(store, groups, name, look, hue=hue)
+            one = picture(store, groups, name, look, hue=hue)
         except MissingRowsError as error:
             yield Drawn(name, None, (error,))
             continue
         except DoesNotFitError as error:
             yield Drawn(name, None, (), error)
             continue
-        save(figure, target(name), look)
-        yield Drawn(name, target(name), missing)
+        save(one.figure, target(name), look)
+        about = (one.title, one.caption, one.row_ids)
+        yield Drawn(name, target(name), one.missing, None, *about)
 
 
-def draw_groups(
-    store: Store, groups: Mapping[str, Selection], name: str, look: Look, *, hue: bool = False
+def draw(
+    store: Store, selection: Selection, name: str, look: Look
 ) -> tuple[Figure, tuple[MissingRowsError, ...]]:
-    """Return one figure of several groups, as facets or hues, and the rows that would complete it.
+    """Return the figure of one group and the rows that would complete it."""
+    one = picture(store, {"": selection}, name, look)
+    return one.figure, one.missing
+
+
+def picture(
+    store: Store, groups: Mapping[str, Selection], name: str, look: Look, *, hue: bool = False
+) -> Picture:
+    """Draw one figure of one group, or of several as facets or hues.
 
     A group without the rows of this figure is left out of it; its rows are among the missing.
+    Raises `MissingRowsError` if that is all of them, `DoesNotFitError` at too small a width.
     """
-    if len(groups) == 1:
-        (selection,) = groups.values()
-        return draw(store, selection, name, look)
-    family, found, missing = FAMILIES[name], {}, []
-    for label, selection in groups.items():
-        try:
-            found[label] = family.select(selection)
-            missing += found[label].missing
-        except MissingRowsError as error:
-            missing.append(error)
-    if not found:
+    family, (data, missing) = FAMILIES[name], _selected(groups, name)
+    if not data:
         raise missing[0]
-    known = blocks.read(store, [row for data in found.values() for row in data.block_rows])
+    known = blocks.read(store, [row for one in data.values() for row in one.block_rows])
     hue = hue and family.overlays
 
     def page(at: Look) -> Page:
+        if len(groups) == 1:
+            return family.page(next(iter(data.values())), known, at)
         pages = [
-            (label, family.page(data, known, _tinted(at, label, number) if hue else at))
-            for number, (label, data) in enumerate(found.items())
+            (label, family.page(one, known, _tinted(at, label, number) if hue else at))
+            for number, (label, one) in enumerate(data.items())
         ]
         return overlaid(pages) if hue else faceted(pages)
 
-    return fitted(page, look), tuple(missing)
+    with look.drawing():
+        written = page(look)
+    shown = dict.fromkeys(row for one in data.values() for row in one.row_ids)
+    caption = joined(written.caption, look)
+    return Picture(fitted(page, look), written.title, caption, tuple(shown), tuple(missing))
+
+
+def _selected(
+    groups: Mapping[str, Selection], name: str
+) -> tuple[dict[str, Drawable], list[MissingRowsError]]:
+    """Return what each group has of one figure, and what the groups lack."""
+    data: dict[str, Drawable] = {}
+    missing: list[MissingRowsError] = []
+    for label, selection in groups.items():
+        try:
+            data[label] = FAMILIES[name].select(selection)
+            missing += data[label].missing
+        except MissingRowsError as error:
+            # No launch adds to what others reported.
+            missing.append(MissingRowsError(error.what) if selection.is_reported else error)
+    return data, missing
 
 
 def _tinted(look: Look, label: str, number: int) -> Look:
     """Give one of several hues its colour for everything, and its name in the legend."""
     color = HUES[number % len(HUES)]
     return replace(look, colors=dict.fromkeys(look.colors, color), prefix=f"{label}: ")
-
-
-def draw(
-    store: Store, selection: Selection, name: str, look: Look
-) -> tuple[Figure, tuple[MissingRowsError, ...]]:
-    """Return one figure and the rows that would complete it."""
-    family = FAMILIES[name]
-    try:
-        data: Drawable = family.select(selection)
-    except MissingRowsError as error:
-        if selection.is_reported:  # no launch adds to what others reported
-            raise MissingRowsError(error.what) from error
-        raise
-    found = blocks.read(store, data.block_rows)
-    return family.draw(data, found, look), data.missing

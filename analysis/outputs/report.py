@@ -4,7 +4,9 @@ The page is `templates/report.html.j2`; Jinja2 escapes every value that goes int
 shortened before anything is drawn, so that no folder of this machine can appear anywhere.
 """
 
+import base64
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ import pandas as pd
 
 from analysis.drawing import captions
 from analysis.drawing.style import Look
-from analysis.errors import AnalysisError, MissingRowsError
+from analysis.errors import AnalysisError, DoesNotFitError, MissingRowsError
 from analysis.figures import registry
-from analysis.outputs import audit, pictures
+from analysis.outputs import audit
 from analysis.outputs.columns import COLUMNS, SUMMARY, block_rows, prepared
 from analysis.rows import blocks, comparable
 from analysis.rows.comparable import Selection
@@ -24,7 +26,8 @@ from analysis.rows.rules import broken_rules
 from orchestrator.store.store import Store
 from workers.contract.spec import FILE_PREFIX, is_local_model
 
-LOOK = Look()
+LOOK = Look(with_title=False, with_caption=False)
+"""Title and caption are text of the page."""
 MOST_ROWS = 5000
 MOST_GROUPS = 12
 """What one page holds; the page says what it leaves out."""
@@ -199,6 +202,8 @@ def _group(store: Store, selection: Selection) -> dict[str, Any]:
             drawn.append(_figure(store, selection, name))
         except MissingRowsError as error:
             missing.append(f"{name.replace('_', ' ')} is not drawn: {error.what}.")
+        except DoesNotFitError as error:
+            missing.append(f"{name.replace('_', ' ')} is not drawn: {error.why}.")
     return {
         "model": captions.model_name(str(selection.setting["model"])),
         "device": _filled(selection.setting["device_name"]),
@@ -209,9 +214,16 @@ def _group(store: Store, selection: Selection) -> dict[str, Any]:
 
 
 def _figure(store: Store, selection: Selection, name: str) -> dict[str, str]:
-    """Draw one figure; its title and caption are given as text. Raises `MissingRowsError`."""
-    one = pictures.picture(store, selection, name, LOOK)
-    return {"title": one.title, "caption": one.caption, "source": pictures.bare_svg(one, LOOK)}
+    """Draw one figure; its title and caption are given as text.
+
+    Raises `MissingRowsError`, or `DoesNotFitError` for what would need a wider page.
+    """
+    one = registry.picture(store, {"": selection}, name, LOOK)
+    file = BytesIO()
+    with LOOK.drawing():
+        one.figure.savefig(file, format="svg", metadata={"Date": None})
+    source = f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+    return {"title": one.title, "caption": one.caption, "source": source}
 
 
 def _provenance(frame: pd.DataFrame) -> dict[str, Any]:

@@ -61,10 +61,10 @@ def test_plot_draws_every_figure_into_the_store_by_default(store):
     done = run("plot", "--store", store.uri)
     assert done.exit_code == 0, done.output
     folder = store.storage.local_root / "figures"
-    assert sorted(path.stem for path in folder.iterdir()) == sorted(FIGURES)
-    assert [line.rpartition("/")[2] for line in done.stdout.split()] == [
-        f"{name}.png" for name in FIGURES
-    ]
+    names = [*(f"{name}.png" for name in FIGURES), "README.md", "figures.tex"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    listed = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert listed == [str(folder / name) for name in names]
 
 
 @pytest.mark.parametrize(

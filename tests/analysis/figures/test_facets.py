@@ -55,7 +55,7 @@ def test_facets_and_hues_of_three_models_overlap_nowhere(store, groups, name):
     for inches, hue in ((3.3, False), (10.0, True)):
         look = Look(width=inches, dpi=100)
         try:
-            figure, _ = registry.draw_groups(store, groups, name, look, hue=hue)
+            figure = registry.picture(store, groups, name, look, hue=hue).figure
         except registry.MissingRowsError:
             assert name == "attention_sinks"
             return
@@ -67,7 +67,7 @@ def test_facets_and_hues_of_three_models_overlap_nowhere(store, groups, name):
 
 
 def test_hues_draw_every_group_in_a_colour_of_its_own_on_shared_axes(store, groups):
-    figure, _ = registry.draw_groups(store, groups, "latency_memory", Look(dpi=100), hue=True)
+    figure = registry.picture(store, groups, "latency_memory", Look(dpi=100), hue=True).figure
     lines = [line for line in figure.axes[0].get_lines() if "StreamingLLM" in line.get_label()]
     assert [line.get_color() for line in lines] == list(HUES[:3])
     low, high = figure.axes[0].get_ylim()
@@ -91,7 +91,7 @@ def test_models_are_facets_by_default_and_the_rest_is_named_with_its_option(stor
     assert "--each device or --facet device shows them" in done.stderr
     assert "figures of a single text show" in done.stderr
     assert run(*one, "--each", "model").exit_code == 0
-    assert {path.name for path in tmp_path.iterdir()} == {
+    assert {path.name for path in tmp_path.glob("*.png")} == {
         *("pareto.png", "pareto-demo.png"),
         *("pareto-random-pythia-70m.png", "pareto-smollm2-135m.png"),
     }

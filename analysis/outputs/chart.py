@@ -1,0 +1,269 @@
+"""Any two columns of a frame against each other, with intervals, under the rules of the house.
+
+What the fixed figures guarantee holds here as well: a line joins only what is comparable, a
+point is one result and never a mean over different things, what cannot be used or says nothing of
+streaming is hollow and on no line, and a comparison with a baseline is the paired one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from analysis.drawing.axes import log_ticks
+from analysis.drawing.style import Look
+from analysis.rows.blocks import Blocks, difference
+from analysis.rows.pairing import PLACE_KEYS, TEXT_KEYS, TIMING_KEYS, with_keys
+from orchestrator.errors import UsageError
+from orchestrator.grid.shape import did_you_mean
+
+MARKERS = "osD^vPX*<>"
+KEY_NAMES = {"model_key": "model", "dataset_key": "dataset", "origin": "sweep", "seed_key": "seed"}
+"""Keys that are made of a column, and the column to name to a user."""
+FOLLOWS = {
+    "dataset": ("dataset_key", "dataset_revision", "split", "max_documents", "max_tokens"),
+    "model": ("model_key", "model_revision"),
+    "device_name": PLACE_KEYS,
+    "sweep": ("origin",),
+    "source": ("origin",),
+    "method": ("method_label", "recompute_stride"),
+    "method_label": ("method", "recompute_stride"),
+}
+"""What goes with a column that is an axis, a hue or a facet."""
+LOG_ABOVE = 20.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column that can be drawn: its bounds, what spoils it, what it is compared by."""
+
+    label: str
+    low: str | None = None
+    high: str | None = None
+    kind: str = ""
+    """`quality` or `speed`: which rules spoil it and what must agree."""
+    relative: str | None = None
+    """The measure that compares it with the paired baseline."""
+    factor: float = 1.0
+
+
+MEASURES: Mapping[str, Measure] = {
+    "perplexity": Measure(
+        "perplexity", "perplexity_low", "perplexity_high", "quality", "perplexity_increase"
+    ),
+    "bits_per_byte": Measure("bits per byte", kind="quality"),
+    "perplexity_increase": Measure(
+        "perplexity increase (%)", "increase_low", "increase_high", "quality", factor=100
+    ),
+    "runtime_ms": Measure(
+        "runtime (ms)", "runtime_ms_min", "runtime_ms_max", "speed", relative="speedup"
+    ),
+    "latency_ms_mean": Measure("latency (ms per token)", kind="speed", relative="speedup"),
+    "latency_ms_p50": Measure("median latency (ms per token)", kind="speed", relative="speedup"),
+    "latency_ms_p90": Measure("90th percentile of latency (ms)", kind="speed"),
+    "tokens_per_second": Measure("tokens per second", kind="speed", relative="speedup"),
+    "speedup": Measure("speedup (times)", "speedup_low", "speedup_high", "speed"),
+    "compression_ratio": Measure("compression (%)", factor=100),
+    "window_size": Measure("window size (tokens)"),
+    "budget": Measure("cache size (tokens)"),
+    "n_sink": Measure("number of sinks"),
+}
+BASELINES = ("recompute",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """What to draw against what."""
+
+    x: str
+    y: str
+    hue: str | None = None
+    """Column whose values are told apart by colour and marker, each a line."""
+    col: str | None = None
+    """Column whose values have a panel each."""
+    baseline: str | None = None
+    """`recompute`: y is the paired comparison with the recompute row of the same budget."""
+
+    @property
+    def groups(self) -> list[str]:
+        """The columns that make a line."""
+        return [name for name in (self.col, self.hue) if name]
+
+
+@dataclass(frozen=True)
+class Points:
+    """The points of a chart: the frame's rows, with `x`, `y`, `low`, `high` and `hollow_why`."""
+
+    chart: Chart
+    rows: pd.DataFrame
+    label: str
+    left_out: int
+    """Rows without a value, or without a comparable baseline."""
+
+
+def select(frame: pd.DataFrame, chart: Chart, blocks: Blocks) -> Points:
+    """Return the points of a chart.
+
+    Raises `UsageError` for a column that is not there, a value that cannot be compared with the
+    baseline, and for lines that would join, or points that would hide, what is not comparable.
+    """
+    for role in ("x", "y", "hue", "col"):
+        _known(frame, role, getattr(chart, role))
+    name = _compared(chart)
+    measure = MEASURES.get(name, Measure(name))
+    frame = _with_increase(frame, blocks) if name == "perplexity_increase" else frame
+    if not pd.api.types.is_numeric_dtype(frame[name]):
+        raise UsageError(f"y={name!r} is not a number; choose one of {', '.join(MEASURES)}")
+    rows = frame[frame[name].notna() & frame[chart.x].notna()]
+    bounds = {
+        side: measure.factor * rows[column] if column else float("nan")
+        for side, column in (("low", measure.low), ("high", measure.high))
+    }
+    rows = rows.assign(
+        x=rows[chart.x], y=measure.factor * rows[name], **bounds, hollow_why=_hollow(rows, measure)
+    )
+    _refuse_mixtures(rows, chart, measure)
+    return Points(chart, rows.sort_values("x"), measure.label, len(frame) - len(rows))
+
+
+def draw(points: Points, axes: Sequence[Axes], look: Look) -> None:
+    """Draw one panel for each value of `col`, in order."""
+    chart, rows = points.chart, points.rows
+    hues = sorted(rows[chart.hue].dropna().unique(), key=str) if chart.hue else [None]
+    colors = [*look.colors.values()]
+    for one, (value, part) in zip(axes, panels(points), strict=True):
+        for number, hue in enumerate(hues):
+            line = part if hue is None else part[part[chart.hue].eq(hue)]
+            style = (colors[number % len(colors)], MARKERS[number % len(MARKERS)])
+            _line(one, line, "" if hue is None else str(hue), style, look)
+        one.set_xlabel(MEASURES.get(chart.x, Measure(chart.x)).label)
+        one.set_ylabel(points.label)
+        one.set_title("" if value is None else f"{chart.col} = {value}", parse_math=False)
+        _scale(one, part, chart)
+        _legend(one, points, part, look)
+
+
+def panels(points: Points) -> list[tuple[object, pd.DataFrame]]:
+    """Return the values of `col` with their rows; one panel of everything without it."""
+    col = points.chart.col
+    if col is None:
+        return [(None, points.rows)]
+    values = sorted(points.rows[col].dropna().unique(), key=str)
+    return [(value, points.rows[points.rows[col].eq(value)]) for value in values]
+
+
+def _known(frame: pd.DataFrame, role: str, name: str | None) -> None:
+    if name is not None and name not in frame.columns:
+        columns = [str(column) for column in frame.columns]
+        raise UsageError(f"{role}={name!r}: no such column{did_you_mean(name, columns)}")
+
+
+def _compared(chart: Chart) -> str:
+    """Return the column that is drawn: y, or its comparison with the baseline."""
+    if chart.baseline is None:
+        return chart.y
+    relative = MEASURES[chart.y].relative if chart.y in MEASURES else None
+    if chart.baseline not in BASELINES:
+        raise UsageError(f"baseline must be {' or '.join(BASELINES)}, got {chart.baseline!r}")
+    if relative is None:
+        able = ", ".join(name for name, one in MEASURES.items() if one.relative)
+        raise UsageError(f"y={chart.y!r} has no paired comparison; {able} have")
+    return relative
+
+
+def _with_increase(frame: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
+    """Add the paired intervals of the increases whose blocks were read."""
+    records = frame.to_dict("records")
+    found = [difference(blocks, row["row_id"], row["quality_partner"]) for row in records]
+    nan = float("nan")
+    return frame.assign(
+        increase_low=[one.low if one else nan for one in found],
+        increase_high=[one.high if one else nan for one in found],
+    )
+
+
+def _hollow(rows: pd.DataFrame, measure: Measure) -> "pd.Series[str]":
+    """Return why each point says nothing, or an empty text."""
+    why = rows["hollow"].map({True: "never evicted, or beyond the trained length", False: ""})
+    if measure.kind:
+        spoilt = rows[f"{measure.kind}_unusable"]
+        why = why.where(spoilt.isna(), "cannot be used: " + spoilt.astype(str))
+    return why
+
+
+def _refuse_mixtures(rows: pd.DataFrame, chart: Chart, measure: Measure) -> None:
+    """Refuse two results at one point, and a line through results that are not comparable."""
+    told = [chart.x, *chart.groups]
+    free = {*told, *(key for name in told for key in FOLLOWS.get(name, ()))}
+    keys = ["method_label", *TEXT_KEYS] if measure.kind else ["method_label"]
+    keys += [*PLACE_KEYS, *TIMING_KEYS] if measure.kind == "speed" else []
+    keyed = with_keys(rows)
+    watched = [key for key in keys if key not in free and KEY_NAMES.get(key, key) not in free]
+    for _, part in keyed.groupby(told, dropna=False):
+        if len(part) > 1:
+            differing = _differing(part, [*watched, "n_sink", "window_size", "device_name"])
+            _refuse(f"{len(part)} results stand at one point", differing or ["run_id"])
+    if not pd.api.types.is_numeric_dtype(rows[chart.x]):
+        return  # names are not joined by a line
+    lines = keyed.groupby(chart.groups, dropna=False) if chart.groups else [((), keyed)]
+    for _, part in lines:
+        if differing := _differing(part, watched):
+            _refuse("a line would join results that are not comparable", differing)
+
+
+def _differing(rows: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    found = [key for key in keys if rows[key].nunique(dropna=False) > 1]
+    return list(dict.fromkeys(KEY_NAMES.get(key, key) for key in found))
+
+
+def _refuse(what: str, differing: Sequence[str]) -> None:
+    first = differing[0]
+    raise UsageError(
+        f"{what}: they differ in {', '.join(differing)}; tell them apart with hue={first!r} or "
+        f"col={first!r}, or keep one: frame[frame[{first!r}] == ...]"
+    )
+
+
+def _line(axes: Axes, rows: pd.DataFrame, label: str, style: tuple[str, str], look: Look) -> None:
+    color, marker = style
+    solid, empty = rows[rows["hollow_why"].eq("")], rows[rows["hollow_why"].ne("")]
+    whole = rows[rows["low"].notna() & rows["high"].notna()]
+    axes.vlines(whole["x"], whole["low"], whole["high"], color=color, linewidth=1.2, alpha=0.7)
+    (line,) = axes.plot(solid["x"], solid["y"], marker=marker, color=color, label=label or None)
+    line.set_linestyle("-" if pd.api.types.is_numeric_dtype(rows["x"]) else "none")
+    axes.plot(empty["x"], empty["y"], marker, color=color, markerfacecolor="white")
+
+
+def _scale(axes: Axes, rows: pd.DataFrame, chart: Chart) -> None:
+    """Use logarithms where values span decades, and 0 as the foot of times."""
+    x, y = rows["x"], rows["y"]
+    if pd.api.types.is_numeric_dtype(x) and len(x) and x.min() > 0 and x.max() / x.min() >= 8:
+        axes.set_xscale("log", base=2)
+        ticks = sorted(set(x))
+        axes.set_xticks(ticks, [f"{tick:,.10g}" for tick in ticks])
+        axes.minorticks_off()
+    if len(y) and y.min() > 0 and y.max() / y.min() > LOG_ABOVE:
+        axes.set_yscale("log")
+        log_ticks(axes.yaxis)
+    elif MEASURES.get(chart.y, Measure("")).kind == "speed":
+        axes.set_ylim(bottom=0)
+
+
+def _legend(axes: Axes, points: Points, rows: pd.DataFrame, look: Look) -> None:
+    """Name the lines, and say there what is hollow, reported or left out."""
+    handles, labels = axes.get_legend_handles_labels()
+    for why, part in rows[rows["hollow_why"].ne("")].groupby("hollow_why"):
+        dot = Line2D([], [], marker="o", color="#6C757D", markerfacecolor="white", linestyle="none")
+        handles, labels = [*handles, dot], [*labels, f"{why} ({len(part)})"]
+    notes = ["as reported, not measured here"] if rows["source"].eq("imported").any() else []
+    notes += [f"without a value: {points.left_out}"] if points.left_out else []
+    handles += [Line2D([], [], linestyle="none") for _ in notes]
+    if handles:
+        if axes.get_yscale() == "linear":  # room for the legend above the highest whisker
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high + 0.09 * len(handles) * (high - low))
+        legend = axes.legend(handles, [*labels, *notes], fontsize="small", frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)

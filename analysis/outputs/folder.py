@@ -1,0 +1,118 @@
+"""What stands beside the pictures of a folder: `README.md` for people, `figures.tex` for a paper.
+
+Each names, for every figure, its caption, the command that draws it and the rows behind it, so that
+a folder found a year later explains itself.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.outputs.columns import Column, chosen, prepared
+
+README, TEX = "README.md", "figures.tex"
+ROWS = ("dataset", "method", "cache", "perplexity", "runtime", "run_id")
+MOST_ROWS = 200
+"""Rows that are listed for one figure; the others are counted."""
+_MARKDOWN = re.compile(r"([\\|*_`<>\[\]#])")
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "×": r"$\times$",  # noqa: RUF001
+        "–": "--",  # noqa: RUF001
+        **{letter: "\\" + letter for letter in "&%$#_{}"},
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One figure of the folder."""
+
+    path: Path
+    title: str
+    caption: str
+    command: str
+    """Draws it again."""
+    rows: pd.DataFrame
+    """What it shows, as they stand in a frame."""
+
+    @property
+    def label(self) -> str:
+        """What a paper refers to it by."""
+        return f"fig:{self.path.stem.replace('_', '-')}"
+
+
+def explain(entries: Sequence[Entry], folder: Path) -> list[Path]:
+    """Write both files; return their paths. Raises `AnalysisError` where that is not possible."""
+    texts = {README: _readme(entries), TEX: _tex(entries)}
+    try:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise AnalysisError(f"cannot write {folder}: {error.strerror or error}") from error
+    return [folder / name for name in texts]
+
+
+def size(path: Path) -> str:
+    """Write how large a file is."""
+    count = path.stat().st_size
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def _readme(entries: Sequence[Entry]) -> str:
+    parts = ["# Figures\n", "Made by `analysis plot`; `figures.tex` has the same for LaTeX.\n"]
+    for one in entries:
+        parts += [
+            f"## {_escaped(one.title)}\n",
+            f"![{_escaped(one.title)}]({one.path.name})\n",
+            f"{_escaped(one.caption)}\n",
+            f"```sh\n{one.command}\n```\n",
+            _table(one.rows) + "\n",
+        ]
+    return "\n".join(parts)
+
+
+def _tex(entries: Sequence[Entry]) -> str:
+    parts = [r"% \input this file, or take single figures; it needs \usepackage{graphicx}"]
+    for one in entries:
+        caption = f"{one.title}. {one.caption}".translate(_LATEX)
+        run_ids = ", ".join(str(run_id) for run_id in one.rows["run_id"].head(MOST_ROWS))
+        if one.path.suffix == ".svg":
+            parts.append("% LaTeX reads no SVG: draw this one with --format pdf")
+        parts += [
+            f"% {' '.join(one.command.split())}",
+            f"% rows: {run_ids}",
+            r"\begin{figure}",
+            r"  \centering",
+            rf"  \includegraphics[width=\linewidth]{{{one.path.name}}}",
+            rf"  \caption{{{caption}}}",
+            rf"  \label{{{one.label}}}",
+            "\\end{figure}\n",
+        ]
+    return "\n".join(parts)
+
+
+def _table(rows: pd.DataFrame) -> str:
+    """Return the rows behind a figure as Markdown."""
+    listed = prepared(rows.head(MOST_ROWS), {})
+    columns: list[Column] = chosen(ROWS, listed)
+    lines = [
+        "| " + " | ".join(column.titled for column in columns) + " |",
+        "|" + " --- |" * len(columns),
+    ]
+    for row in listed.to_dict("records"):
+        cells = (_escaped(one.words(row, ranges=False)) for one in columns)
+        lines.append("| " + " | ".join(cells) + " |")
+    more = len(rows) - MOST_ROWS
+    return "\n".join(lines) + (f"\n\nand {more} more" if more > 0 else "")
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
