@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster.connection import connection, gpu_locks
+from orchestrator.cluster import connection, gpu_locks
 from orchestrator.cluster.gpu_locks import Gpu, held_gpus, visible_gpus
 from orchestrator.errors import ClusterError
 
@@ -40,7 +40,7 @@ def test_gpus_are_free_again_after_a_sweep() -> None:
 
 def test_a_killed_process_holds_no_gpu(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, time; from orchestrator.cluster.connection import gpu_locks as locks;"
+        "import sys, pathlib, time; from orchestrator.cluster import gpu_locks as locks;"
         "locks.LOCK_FOLDER = pathlib.Path(sys.argv[1]);"
         "held = locks.held_gpus([locks.Gpu('0', 'GPU-aaaa')]); held.__enter__();"
         "print('held', flush=True); time.sleep(60)"

@@ -24,7 +24,8 @@ from benchmarks.demo_training.text import (
 from benchmarks.demo_training.tokenizer import BOS, BOS_ID, encode
 from benchmarks.demo_training.training import rate_factor, sink_weight
 from workers.contract.spec import EvalSpec
-from workers.models.loading import DEMO_FOLDER, load_model
+from workers.models.loading import load_model
+from workers.models.presets import DEMO_FOLDER
 from workers.models.sinks import sink_strength
 from workers.texts.heldout import is_held_out
 

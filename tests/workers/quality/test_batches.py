@@ -1,6 +1,7 @@
 """Short documents run together: which ones, and that nothing changes."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from hypothesis import strategies as st
 
 from tests.support.models import random_ids, tiny
 from workers.attention.visibility import DENSE, Visibility
+from workers.contract.events import SpanDone
+from workers.contract.rows import Span
 from workers.contract.spec import EvalSpec
+from workers.quality import scoring
 from workers.quality.chunks import MOST_PADDING, Chunk, batches
 from workers.quality.nll import stream_nll, stream_nll_together
-from workers.quality.scoring import Scorer
+from workers.quality.scoring import QualityPass
 from workers.texts.tokens import TokenisedDocument
 
 
@@ -46,31 +50,41 @@ def test_documents_together_have_the_losses_they_have_alone(name, visibility):
         torch.testing.assert_close(scored.nll, alone, rtol=0, atol=1e-5)
 
 
-def _documents(*lengths: int) -> list[tuple[int, TokenisedDocument]]:
+def _documents(*lengths: int) -> list[TokenisedDocument]:
     fields = {"name": "a document", "starts_with_bos": False}
     return [
-        (index, TokenisedDocument(ids=random_ids(length, seed=index), n_bytes=length, **fields))
+        TokenisedDocument(ids=random_ids(length, seed=index), n_bytes=length, **fields)
         for index, length in enumerate(lengths)
     ]
 
 
-def test_out_of_memory_in_a_batch_runs_its_documents_one_by_one(monkeypatch):
-    from workers.quality import scoring
-
+def _spans_and_columns(chunk: Chunk) -> tuple[list[Span], dict[str, Any]]:
     spec = EvalSpec(model="demo", dataset="pydoc", method="streaming", n_sink=2, window_size=20)
-    documents, heard = _documents(60, 47, 50), []
-    scorer = Scorer(tiny("llama"), spec, Chunk(256), lambda index, _: heard.append(index))
-    expected = [part for part in scorer.parts_together(documents) if part is not None]
+    running = QualityPass(tiny("llama"), spec, _documents(60, 47, 50), chunk).run(())
+    spans = []
+    while True:
+        try:
+            event = next(running)
+        except StopIteration as end:
+            return spans, end.value
+        if isinstance(event, SpanDone):
+            spans.append(event.row)
+
+
+def test_out_of_memory_in_a_batch_runs_its_documents_one_by_one(monkeypatch):
+    expected, together = _spans_and_columns(Chunk(256))
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(scoring, "stream_nll_together", full)
-    actual = [part for part in scorer.parts_together(documents) if part is not None]
-    assert scorer.chunk.size == 128
-    assert set(heard) == {0, 1, 2}
-    for part, other in zip(actual, expected, strict=True):
-        assert (part["document"], part["stop"]) == (other["document"], other["stop"])
-        assert math.isclose(part["nll_sum"], other["nll_sum"], rel_tol=1e-6)
-        assert part["is_last"]
-        assert other["is_last"]
+    chunk = Chunk(256)
+    actual, alone = _spans_and_columns(chunk)
+    assert chunk.size == 128
+    assert [span["document"] for span in actual] == [0, 1]  # the last one's row follows at once
+    for span, other in zip(actual, expected, strict=True):
+        assert (span["document"], span["stop"]) == (other["document"], other["stop"])
+        assert math.isclose(span["nll_sum"], other["nll_sum"], rel_tol=1e-6)
+        assert span["is_last"]
+    assert math.isclose(alone["nll_sum"], together["nll_sum"], rel_tol=1e-6)
+    assert alone["n_tokens"] == together["n_tokens"] == 59 + 46 + 49

@@ -11,7 +11,7 @@ from tests.support.reference import native, recomputed_nll, rolling_cache_nll
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.errors import NumericalError
 from workers.contract.spec import EvalSpec
-from workers.models.loading import DEMO_FOLDER
+from workers.models.presets import DEMO_FOLDER
 from workers.quality.nll import recompute_nll, stream_nll
 from workers.texts.tokens import tokenised_documents
 
