@@ -15,8 +15,7 @@ from orchestrator.commands.plan import plan
 from orchestrator.commands.results import results
 from orchestrator.commands.status import status
 from orchestrator.commands.submit import submit
-from orchestrator.errors import EXIT_FAILED
-from orchestrator.process import leave
+from orchestrator.process import run
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,10 +38,7 @@ for _command in (
 
 def main() -> None:
     """Run the command line."""
-    try:
-        sweep(prog_name="sweep")
-    except SystemExit as ending:
-        leave(ending.code if isinstance(ending.code, int) else EXIT_FAILED)
+    run(sweep, "sweep")
 
 
 if __name__ == "__main__":

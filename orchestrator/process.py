@@ -1,4 +1,7 @@
-"""Signals, and leaving the process.
+"""What surrounds a command: the settings of its process, signals, and leaving.
+
+What is set for other programs decides nothing here (`settle`): a notebook's matplotlib backend, an
+ASCII locale, warnings turned into errors, a module of the user's own in the working directory.
 
 Ctrl-C once asks for a clean stop, twice ends at once. SIGTERM, which Ray and batch systems send
 before they kill, and SIGHUP, which a closed terminal sends, ask for a clean stop as well.
@@ -8,16 +11,95 @@ frame, as everywhere in torch, the process is aborted instead of ending with its
 inline evaluation that does not come to a stop is left with `os._exit`.
 """
 
+import codecs
+import contextlib
+import io
+import logging
 import os
 import signal
 import sys
 import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+
+from orchestrator.errors import EXIT_FAILED
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 EVALUATOR_THREAD = "evaluator"
 """Name of the thread that evaluates in this process."""
+
+
+def run(command: Callable[..., Any], name: str) -> None:
+    """Run a console script's command, and leave with its exit code."""
+    settle()
+    code = EXIT_FAILED
+    try:
+        command(prog_name=name)
+    except SystemExit as ending:
+        code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+    except OSError as error:  # the library names its own files; this is standard output
+        _complain(f"Error: cannot write the output: {error.strerror or error}")
+    leave(code if _flush() else EXIT_FAILED)
+
+
+def settle() -> None:
+    """Set what the product wants of its own process, whatever the environment says."""
+    os.environ["MPLBACKEND"] = "agg"  # read when matplotlib is imported
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # fonts, an unwritable HOME
+    if sys.warnoptions:
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file or a pipe gets the same bytes everywhere; a terminal what it can show.
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="spelled")
+    _hide_working_directory()
+
+
+_SPELLINGS = {"\u2026": "...", "\u00d7": "x", "\u2013": "-", "\u2014": "-", "\u2212": "-"}
+_SPELLINGS |= {"\u2264": "<=", "\u2265": ">=", "\u2192": "->", "\u00b7": "*", "\u00b1": "+-"}
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    """Stand in for characters that a terminal's encoding lacks."""
+    assert isinstance(error, UnicodeEncodeError), "an error handler of output"
+    characters = error.object[error.start : error.end]
+    return "".join(_SPELLINGS.get(character, "?") for character in characters), error.end
+
+
+def _hide_working_directory() -> None:
+    """Keep the user's `random.py` or `numpy.py` from standing for the real one.
+
+    An empty entry of PYTHONPATH puts the working directory first; a checkout of this package is
+    left there, as it is where the package comes from.
+    """
+    here, package = Path.cwd().resolve(), Path(__file__).resolve().parents[1]
+    if here != package:
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
+
+
+def _flush() -> bool:
+    """Write what is still buffered; False where it cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"Error: cannot write the output: {error.strerror or error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return False
+    except (ValueError, AttributeError):  # closed, or none at all
+        return True
+    return True
+
+
+def _complain(message: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class Interrupts:

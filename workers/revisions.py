@@ -15,15 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from workers.contract.errors import CorpusError, ModelLoadError, SinkSweepError
+from workers.contract.file_datasets import (
+    FILE_PREFIX,
+    MANY_FILES,
+    file_format,
+    split_file_dataset,
+    with_path,
+)
 from workers.contract.spec import (
     DEFAULTS,
-    FILE_PREFIX,
     PACKAGED_MODEL,
     RANDOM_MODEL_PREFIX,
     EvalSpec,
     is_hub_dataset,
     is_local_model,
-    split_file_dataset,
 )
 from workers.models import hub
 from workers.models.presets import DEMO_FOLDER, preset_config
@@ -90,7 +95,7 @@ def _absolute_dataset(dataset: str) -> str:
     if not dataset.startswith(FILE_PREFIX):
         return dataset
     path, _, _ = split_file_dataset(dataset)
-    return dataset.replace(path, files.absolute(path), 1)
+    return with_path(dataset, files.absolute(path))
 
 
 def _model_revision(spec: EvalSpec) -> str | None:
@@ -126,11 +131,19 @@ def _text_hash(dataset: str) -> str | None:
         return None
     if not dataset.startswith(FILE_PREFIX):
         return _held_out_hash(dataset)
-    path, _, _ = split_file_dataset(dataset)
+    path, found, _ = split_file_dataset(dataset)
     try:
-        return files.sha256(path)
+        return files.sha256(path) if found != MANY_FILES else _files_hash(files.members(path))
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _files_hash(paths: list[str]) -> str:
+    """Return the sha256 over (format, sha256 of the content), in order; names play no part."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{file_format(path)}\0{files.sha256(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _hub_model_commit(model: str, revision: str | None) -> str:

@@ -7,7 +7,8 @@ from analysis.rows import published
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.pairing import NOT_FULL, TEXT_CHOICES
-from workers.contract.spec import DEFAULTS, FILE_PREFIX, is_local_model, split_file_dataset
+from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
+from workers.contract.spec import DEFAULTS, is_local_model
 
 
 def setting(selection: Selection, look: Look) -> list[str]:

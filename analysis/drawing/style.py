@@ -144,7 +144,9 @@ class Look:
         """Set matplotlib up for this look; figures are drawn and saved inside."""
         # A CJK font in one weight only is no news to the user.
         logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-        with mpl.rc_context(self._rc()):
+        with mpl.rc_context():
+            mpl.rcdefaults()  # not what a user's file or a notebook has set
+            mpl.rcParams.update(self._rc())
             yield
 
     def _rc(self) -> Any:  # matplotlib types the keys as a Literal that no dict display meets

@@ -24,7 +24,8 @@ from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.rules import broken_rules
 from orchestrator.store.store import Store
-from workers.contract.spec import FILE_PREFIX, is_local_model
+from workers.contract.file_datasets import FILE_PREFIX
+from workers.contract.spec import is_local_model
 
 LOOK = Look(with_title=False, with_caption=False)
 """Title and caption are text of the page."""

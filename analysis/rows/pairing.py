@@ -15,11 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
 from workers.contract.spec import (
-    FILE_PREFIX,
     RANDOM_MODEL_PREFIX,
     is_local_model,
-    split_file_dataset,
 )
 
 TEXT_CHOICES = ("bos", "special_tokens")

@@ -19,11 +19,24 @@ from orchestrator.grid.shape import (
     unknown_key,
 )
 from workers.contract.errors import SpecError
-from workers.contract.spec import DEFAULTS, DTYPES, MEASURES, METHODS, NAMED_DATASETS, EvalSpec
+from workers.contract.spec import (
+    DEFAULTS,
+    DTYPES,
+    EMPTY_DOCUMENTS,
+    MEASURES,
+    METHODS,
+    NAMED_DATASETS,
+    EvalSpec,
+)
 
 REQUIRED = ("model", "dataset", "method")
 _ENTRY_OPTIONS = ("zip", "exclude", "priority")
-_CHOICES = {"method": METHODS, "dtype": DTYPES, "dataset": NAMED_DATASETS}
+_CHOICES = {
+    "method": METHODS,
+    "dtype": DTYPES,
+    "dataset": NAMED_DATASETS,
+    "empty_documents": EMPTY_DOCUMENTS,
+}
 _REVISION_OF = {"model_revision": "model", "dataset_revision": "dataset"}
 _LARGEST = 2**63 - 1  # what a column of the store holds
 

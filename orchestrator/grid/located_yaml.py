@@ -19,6 +19,9 @@ MAX_BYTES = 2_000_000
 MAX_VALUES = 500_000
 """More values than this are aliases of aliases, which grow exponentially."""
 
+MERGE_KEY = "<<"
+"""Takes over the keys of another mapping."""
+
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys of mappings and positions in lists, from the root down."""
 
@@ -150,17 +153,49 @@ def _convert(node: yaml.Node, path: KeyPath, found: LocatedYaml) -> Any:
 
 def _convert_mapping(node: yaml.MappingNode, path: KeyPath, found: LocatedYaml) -> dict[str, Any]:
     values: dict[str, Any] = {}
+    merged: list[yaml.MappingNode] = []
     for key_node, value_node in node.value:
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
         place = f"{found.name}:{key_node.start_mark.line + 1}"
+        if key == MERGE_KEY and key_node.style is None:
+            merged += _mappings_to_merge(value_node, place, found)
+            continue
         if key in values:
             first = found.places[(*path, key)]
-            problem = f"given twice (first at {first}); keep one of the two"
-            found.problems.append(GridProblem(place, key, problem))
+            problem = GridProblem(
+                place, key, f"given twice (first at {first}); keep one of the two"
+            )
+            if problem not in found.problems:  # an alias brings it along again
+                found.problems.append(problem)
             continue
         found.places[(*path, key)] = place
         values[key] = _convert(value_node, (*path, key), found)
+    for other in merged:  # own keys win, then those of the first mapping; YAML 1.1, section merge
+        _merge(other, path, values, found)
     return values
+
+
+def _merge(
+    node: yaml.MappingNode, path: KeyPath, values: dict[str, Any], found: LocatedYaml
+) -> None:
+    """Add the keys of another mapping that are not there yet; their places are where they stand."""
+    scratch = LocatedYaml(found.name, None, problems=found.problems)
+    for key, value in _convert_mapping(node, (), scratch).items():
+        if key not in values:
+            values[key] = value
+            parts = (p for p in scratch.places.items() if p[0][:1] == (key,))
+            found.places |= {(*path, *below): place for below, place in parts}
+    if len(found.places) > MAX_VALUES:
+        raise _error(found.name, node.start_mark.line + 1, "the aliases expand to too many values")
+
+
+def _mappings_to_merge(node: yaml.Node, place: str, found: LocatedYaml) -> list[yaml.MappingNode]:
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    if all(isinstance(item, yaml.MappingNode) for item in items):
+        return list(items)
+    message = "must be an alias of a mapping, or a list of such, for example <<: *base"
+    found.problems.append(GridProblem(place, MERGE_KEY, message))
+    return []
 
 
 def _syntax_error(name: str, error: yaml.YAMLError) -> GridError:

@@ -17,6 +17,7 @@ _TEXT_KEY = (
     "split",
     "max_documents",
     "max_tokens",
+    "empty_documents",
 )
 _RATE_KEY = ("model", "model_revision", "dtype", "method", "measure")
 _COST = ("n_sink", "window_size", "recompute_stride", "decode_tokens", "warmup_tokens", "repeats")

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.reports.cost_history import COLUMNS, History
+from orchestrator.reports.text_report import text_warnings
 from orchestrator.store.remaining import STATE_COLUMNS, is_done
 from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Sweep
@@ -93,7 +94,10 @@ def make_plan(sweep: Sweep, store: Store, *, accelerators: Iterable[str] = ()) -
         device=history.device,
         estimate=_estimate([item.spec for item in todo], history),
         groups=tuple(_groups(todo, history)),
-        warnings=tuple(_warnings(sweep, history, sorted(set(accelerators)))),
+        warnings=(
+            *text_warnings(item.spec for item in todo),
+            *_warnings(sweep, history, sorted(set(accelerators))),
+        ),
         run_ids=to_run,
     )
 

@@ -25,6 +25,8 @@ HURRY_SECONDS = 0.2
 """The same while drivers take work from each other's shares, if evaluations are short."""
 DEAD_AFTER = 10.0
 """Seconds without a rising counter after which a driver is taken for dead."""
+ASLEEP_AFTER = 1.5 * DEAD_AFTER
+"""Seconds without a look at the others after which this driver must have been stopped itself."""
 MISSED_BEATS = 10
 """Heartbeats in a row that may fail to be written; results are never treated so lightly."""
 STATE_VERSION = 1
@@ -83,6 +85,7 @@ class Heartbeat:
         self._missed = 0
         self._next = clock()
         self._first = clock()
+        self._looked_at = clock()
         self._seen: dict[str, tuple[int, float]] = {}
         self.peers: dict[str, Peer] = {}
         """Other drivers that are taken to be alive."""
@@ -149,6 +152,12 @@ class Heartbeat:
 
     def _look(self) -> None:
         now = self._clock()
+        # A laptop that slept, a process that was stopped: nobody was listened to meanwhile, so
+        # the time counts for no one. A writer that is merely late loses nothing by it.
+        absent = now - self._looked_at
+        self._looked_at = now
+        if absent > ASLEEP_AFTER:
+            self._seen = {writer: (n, since + absent) for writer, (n, since) in self._seen.items()}
         peers = {}
         for writer, state in read_drivers(self._storage).items():
             if writer == self._writer:

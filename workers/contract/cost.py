@@ -7,7 +7,8 @@ It can be said before anything has run, it is the same on every device, and it i
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.contract.spec import FILE_PREFIX, EvalSpec
+from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
+from workers.contract.spec import EvalSpec
 
 ONE_STREAM = ("pydoc", "wikitext-103", "random")
 """Data sets that are one document (`random`: unless `max_documents` asks for more)."""
@@ -31,7 +32,8 @@ def text_from_limits(spec: EvalSpec) -> Text | None:
     """Return an upper bound for the text of a spec; None if its limits do not give one."""
     documents = spec.max_documents
     one_stream = spec.dataset in ONE_STREAM or (
-        spec.dataset.startswith(FILE_PREFIX) and spec.dataset.endswith(".txt")
+        spec.dataset.startswith(FILE_PREFIX)
+        and split_file_dataset(spec.dataset)[1] in ("txt", "md")
     )
     if one_stream and (documents is None or spec.dataset != "random"):
         documents = 1

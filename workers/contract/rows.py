@@ -52,6 +52,7 @@ class Setting(TypedDict, total=False):
     beyond_training_length: bool | None
     evicted_tokens: int | None
     n_documents: int | None
+    skipped_documents: int | None  # empty ones, left out on request
     first_token: str | None  # bos | text: what sink 0 is
     special_tokens_in_text: int | None  # ids of special tokens that the texts themselves spell
     unknown_token_share: float | None  # of the texts' tokens; null: the tokenizer knows all text

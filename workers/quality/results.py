@@ -26,6 +26,7 @@ def setting_columns(
         "beyond_training_length": None if trained is None else needed > trained,
         "n_documents": len(documents),
         "weights_format": loaded.weights_format,
+        "skipped_documents": sum(document.skipped for document in documents),
         "first_token": first_token_kind(list(documents)),
         "special_tokens_in_text": sum(document.n_special for document in documents),
         "unknown_token_share": unknown_share(documents),

@@ -1,17 +1,17 @@
 """The texts of an evaluation: every corpus as a list of documents.
 
 `wikitext-103` and `pydoc` are one stream each, their pieces joined with a blank line; `pg19` has
-one document per book, `stdlib` one per module, `file:PATH` one per string. A document is what the
-cache is reset between.
+one document per book, `stdlib` one per module, `file:PATH` one per string or file. A document is
+what the cache is reset between.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import PurePosixPath
 
 from workers.contract.errors import CorpusError
-from workers.contract.spec import FILE_PREFIX, EvalSpec, split_file_dataset
+from workers.contract.file_datasets import FILE_PREFIX
+from workers.contract.spec import EvalSpec
 from workers.texts import heldout
 from workers.texts.hub_corpora import read_hub_texts
 from workers.texts.text_files import read_file_texts
@@ -25,25 +25,55 @@ class Document:
 
     name: str
     text: str
+    """Empty where a row, entry or cell is null."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it to evaluate."""
+        return not self.text.strip()
 
 
 def read_documents(spec: EvalSpec) -> list[Document]:
     """Return the documents of `spec.dataset` in order, at most `spec.max_documents` of them.
 
     Not for `random`, which has token ids and no text. Raises `CorpusError` for a text that cannot
-    be read, an empty document, or no document at all.
+    be read, an empty document (unless they are skipped), or no document at all.
     """
-    if spec.dataset == "random":
-        raise CorpusError("random: a data set of seeded token ids has no text to read")
-    documents = list(islice(_documents(spec), spec.max_documents))
+    kept = (document for document in checked_documents(spec) if not document.is_empty)
+    documents = list(islice(kept, spec.max_documents))
     if not documents:
-        raise CorpusError(f"{spec.dataset}: holds no document; there is nothing to evaluate")
-    for number, document in enumerate(documents, 1):
-        _check(document, number, spec.dataset)
+        raise no_document(spec)
     return documents
 
 
-def _documents(spec: EvalSpec) -> Iterator[Document]:
+def checked_documents(spec: EvalSpec) -> Iterator[Document]:
+    """Yield every document in order; empty ones only where the spec skips them.
+
+    Reads no further than is asked for. Raises `CorpusError`.
+    """
+    if spec.dataset == "random":
+        raise CorpusError("random: a data set of seeded token ids has no text to read")
+    for number, document in enumerate(every_document(spec), 1):
+        where = f"{spec.dataset}: document {number} ({document.name})"
+        if document.is_empty and spec.empty_documents == "refuse":
+            raise CorpusError(f"{where} is empty or null; {_REMEDY}")
+        _refuse_surrogates(document.text, where)
+        yield document
+
+
+def refuse_short(spec: EvalSpec, name: str) -> CorpusError:
+    """Return the error for a document of fewer than two tokens."""
+    return CorpusError(f"{spec.dataset}: document {name} has no two tokens to score; {_REMEDY}")
+
+
+def no_document(spec: EvalSpec) -> CorpusError:
+    """Return the error for a text without any document that can be evaluated."""
+    what = "document" if spec.empty_documents == "refuse" else "document that is not empty"
+    return CorpusError(f"{spec.dataset}: holds no {what}; there is nothing to evaluate")
+
+
+def every_document(spec: EvalSpec) -> Iterator[Document]:
+    """Yield the documents as they are, the empty ones too. Not for `random`."""
     if spec.dataset.startswith(FILE_PREFIX):
         return _file_documents(spec)
     return _NAMED[spec.dataset](spec)
@@ -73,20 +103,19 @@ def _stdlib(spec: EvalSpec) -> Iterator[Document]:
 
 
 def _file_documents(spec: EvalSpec) -> Iterator[Document]:
-    name = PurePosixPath(split_file_dataset(spec.dataset)[0]).name
-    for number, text in enumerate(read_file_texts(spec.dataset), 1):
-        yield Document(f"{name}:{number}", text)
+    for name, number, text in read_file_texts(spec.dataset):
+        yield Document(f"{name}:{number}", text or "")
 
 
 _NAMED = {"wikitext-103": _wikitext, "pg19": _pg19, "pydoc": _pydoc, "stdlib": _stdlib}
 
 
-def _check(document: Document, number: int, dataset: str) -> None:
-    where = f"{dataset}: document {number} ({document.name})"
-    if not document.text.strip():
-        raise CorpusError(f"{where} is empty; remove it, or lower max_documents")
+_REMEDY = "remove it, or leave such documents out with empty_documents: skip"
+
+
+def _refuse_surrogates(text: str, where: str) -> None:
     try:
-        document.text.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
         raise CorpusError(
             f"{where} holds half a surrogate pair at character {error.start}; "

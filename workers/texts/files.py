@@ -6,11 +6,15 @@ plain `OSError`; the caller knows what the file was for and says it.
 
 import hashlib
 import io
+import re
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+
+from workers.contract.file_datasets import FILE_FORMATS, file_format
 
 _STREAM_BYTES = 1 << 20
 
@@ -25,7 +29,10 @@ def is_uri(location: str) -> bool:
 
 def absolute(location: str) -> str:
     """Return a local path in full, symbolic links kept; a URI as it is."""
-    return location if is_uri(location) else str(Path(location).expanduser().absolute())
+    if is_uri(location):
+        return location
+    # A closing slash says that a folder is meant, whatever its name ends in.
+    return str(Path(location).expanduser().absolute()) + "/" * location.endswith("/")
 
 
 def open_binary(location: str) -> IO[bytes]:
@@ -37,6 +44,71 @@ def open_binary(location: str) -> IO[bytes]:
         raise FileNotFoundError(f"no such object: {location}")
     file: Any = filesystem.open_input_file(path)  # a raw stream in all but its declared type
     return io.BufferedReader(file)
+
+
+def members(location: str) -> list[str]:
+    """Return the files of a folder, or those that match a pattern, that hold texts; sorted.
+
+    A folder's own subfolders are not entered; hidden files and other formats are passed over.
+    Raises `OSError` if there is none.
+    """
+    pattern = location if "*" in location else location.rstrip("/") + "/*"
+    if "*" not in location and not is_uri(location):
+        _require_folder(Path(location).expanduser())
+    found = [path for path in matches(pattern) if file_format(path) in FILE_FORMATS]
+    if not found:
+        raise OSError(
+            f"no file in it ends in .{', .'.join(FILE_FORMATS)} (subfolders are read with "
+            "PATH/**/*.txt)"
+        )
+    return found
+
+
+def matches(pattern: str) -> list[str]:
+    """Return the files that a pattern with `*` and `**` names, sorted by their path."""
+    if is_uri(pattern):
+        return sorted(_matching_objects(pattern))
+    base = fixed_folder(pattern)
+    rest = pattern.removeprefix(base).lstrip("/")
+    literal = re.sub(r"([?\[])", r"[\1]", rest)  # a name may hold what is special elsewhere
+    folder = Path(base).expanduser()
+    return sorted(
+        str(path)
+        for path in folder.glob(literal)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def fixed_folder(pattern: str) -> str:
+    """Return the folder below which everything lies that a pattern can match."""
+    head = pattern[: pattern.index("*")].rpartition("/")[0]
+    return head or ("/" if pattern.startswith("/") else ".")
+
+
+def _require_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise NotADirectoryError(
+            f"a file without an ending that says what it holds; rename it to end in "
+            f".{', .'.join(FILE_FORMATS)}"
+        )
+    if not folder.is_dir():
+        raise FileNotFoundError("no such file or folder")
+
+
+def _matching_objects(pattern: str) -> list[str]:
+    base = fixed_folder(pattern)
+    filesystem, folder = _from_uri(base)
+    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
+    parts = re.split(r"(\*\*/|\*)", pattern.removeprefix(base))
+    wild = {"**/": "(?:.*/)?", "*": "[^/]*"}
+    wanted = re.compile("".join(wild.get(part) or re.escape(part) for part in parts))
+    names = (
+        info.path.removeprefix(folder)
+        for info in filesystem.get_file_info(selector)
+        if info.type == pafs.FileType.File
+    )
+    return [base + name for name in names if wanted.fullmatch(name)]
 
 
 def size_and_time(location: str) -> tuple[int, int]:
@@ -63,6 +135,7 @@ def sha256(location: str) -> str:
 
 def _from_uri(location: str) -> tuple[pafs.FileSystem, str]:
     try:
-        return pafs.FileSystem.from_uri(location)
+        # A key may hold what is special in a URI; `%` may be an escape of the user's own.
+        return pafs.FileSystem.from_uri(quote(location, safe="/:@?=&%+,;~!$'()*"))
     except pa.ArrowInvalid as error:  # an unknown scheme, or a URI that cannot be parsed
         raise OSError(f"{location}: {error}") from error

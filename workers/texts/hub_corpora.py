@@ -77,7 +77,8 @@ def _cached_files(corpus: HubCorpus, split: str, commit: str) -> list[Path]:
 
 def _read_cached(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
-        yield from parquet_texts(file, str(path), _COLUMN)
+        for text in parquet_texts(file, str(path), _COLUMN):
+            yield text or ""
 
 
 def _download(dataset: str, corpus: HubCorpus, split: str, commit: str) -> Iterator[str]:

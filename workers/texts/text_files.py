@@ -1,12 +1,15 @@
-"""`file:PATH`: the user's own text, as txt, json, jsonl or parquet, local or in an object store.
+"""`file:PATH`: the user's own text, one file or many, local or in an object store.
 
-A txt file is one document. The other formats hold one document per string: a list of strings,
-a list of objects (or rows, or lines) with the named column, or one object whose column is a
-string or a list of strings. Text is UTF-8, strictly: a byte that is not would otherwise become a
-replacement character and a perplexity that nobody can explain.
+A txt or Markdown file is one document. The other formats hold one document per string: a list of
+strings, a list of objects (or rows, or lines) with the named column, or one object whose column
+is a string or a list of strings. Of a folder or a pattern every file is read in turn. Compressed
+files and other encodings are recognised by their content (`contents.py`).
 """
 
+import csv
+import io
 import json
+import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -14,29 +17,48 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.contract.errors import CorpusError
-from workers.contract.spec import split_file_dataset
+from workers.contract.file_datasets import MANY_FILES, file_format, split_file_dataset
 from workers.texts import files
+from workers.texts.contents import DAMAGED, decode, decompressed, text_bytes
 
 _BATCH_ROWS = 64
+_CSV_DELIMITERS = {"csv": ",;\t", "tsv": "\t"}
 
 
-def read_file_texts(dataset: str) -> Iterator[str]:
-    """Yield the texts of `file:PATH[#column]` in order, reading no further than is asked for."""
-    path, file_format, column = split_file_dataset(dataset)
+def read_file_texts(dataset: str) -> Iterator[tuple[str, int, str | None]]:
+    """Yield (file name, number in that file, text) for every text of `file:PATH[#column]`.
+
+    A null is None. Reads no further than is asked for. Raises `CorpusError`.
+    """
+    path, found, column = split_file_dataset(dataset)
+    try:
+        paths = files.members(path) if found == MANY_FILES else [path]
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from error
+    for file in paths:
+        for number, text in enumerate(_texts_of_file(file, column), 1):
+            yield file.rpartition("/")[2], number, text
+
+
+def _texts_of_file(path: str, column: str) -> Iterator[str | None]:
     try:
         with files.open_binary(path) as file:
-            yield from _READERS[file_format](file, path, column)
+            yield from _READERS[file_format(path)](file, path, column)
     except FileNotFoundError as error:
         raise CorpusError(
             f"{path}: no such file on this machine; give a path or URI that every worker can see"
         ) from error
     except IsADirectoryError as error:
-        raise CorpusError(f"{path}: a folder, not a file; name one file in it") from error
+        raise CorpusError(
+            f"{path}: a folder, not a file; with a / at its end it is read as one"
+        ) from error
+    except DAMAGED as error:
+        raise CorpusError(f"{path}: compressed, and damaged or cut off: {error}") from error
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error}") from error
 
 
-def parquet_texts(file: IO[bytes], name: str, column: str) -> Iterator[str]:
+def parquet_texts(file: IO[bytes], name: str, column: str) -> Iterator[str | None]:
     """Yield one text per row of a Parquet file; `name` is what errors call it."""
     try:
         table = pq.ParquetFile(file)
@@ -50,16 +72,51 @@ def parquet_texts(file: IO[bytes], name: str, column: str) -> Iterator[str]:
         raise CorpusError(f"{name}: not a readable Parquet file of UTF-8 text: {error}") from error
 
 
-def _txt_texts(file: IO[bytes], path: str, column: str) -> Iterator[str]:
-    yield _decode(file.read(), path)
+def _whole_text(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
+    yield decode(text_bytes(file, path).read(), path)
 
 
-def _json_texts(file: IO[bytes], path: str, column: str) -> Iterator[str]:
-    value = _parse(_decode(file.read(), path), path)
+def _json_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
+    data = text_bytes(file, path).read()
+    text = decode(data, path)
+    try:
+        value = _parse(text, path)
+    except CorpusError:
+        if not _begins_with_a_value(text):
+            raise
+        # One value and then another: JSON lines, whatever the file is called.
+        yield from _lines(io.BytesIO(data), path, column)
+        return
+    yield from _json_values(value, path, column)
+
+
+def _jsonl_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
+    stream = text_bytes(file, path)
+    first = b""
+    for line in stream:
+        first += line
+        if line.strip():
+            break
+    if _is_json_line(first):
+        yield from _lines(stream, path, column, first)
+        return
+    data = first + stream.read()
+    try:
+        value = json.loads(decode(data, path))
+    except (ValueError, RecursionError):
+        value = None
+    # A list, or a value over several lines, is one JSON text, whatever the file is called.
+    if value is None:
+        yield from _lines(io.BytesIO(data), path, column)
+    else:
+        yield from _json_values(value, path, column)
+
+
+def _json_values(value: Any, path: str, column: str) -> Iterator[str | None]:
     if isinstance(value, dict):
         _require_column(value, path, column)
         value = value[column]
-        value = [value] if isinstance(value, str) else value
+        value = value if isinstance(value, list) else [value]
     if not isinstance(value, list):
         raise CorpusError(
             f"{path}: must hold a list of strings, a list of objects with {column!r}, or an object "
@@ -69,36 +126,67 @@ def _json_texts(file: IO[bytes], path: str, column: str) -> Iterator[str]:
         yield _text_of(entry, f"{path}: entry {number}", column)
 
 
-def _jsonl_texts(file: IO[bytes], path: str, column: str) -> Iterator[str]:
-    offset = 0
-    for number, line in enumerate(file, 1):  # split at \n alone, as JSON lines are
-        text = _decode(line, path, offset)
-        offset += len(line)
-        if text.strip():
-            yield _text_of(_parse(text, path, number), f"{path}: line {number}", column)
+def _lines(stream: IO[bytes], path: str, column: str, first: bytes = b"") -> Iterator[str | None]:
+    offset = number = 0
+    head = io.BytesIO(first)
+    for lines in (head, stream):  # split at \n alone, as JSON lines are
+        for line in lines:
+            number += 1
+            text = decode(line, path, offset)
+            offset += len(line)
+            if text.strip():
+                yield _text_of(_parse(text, path, number), f"{path}: line {number}", column)
 
 
-def _parquet_texts(file: IO[bytes], path: str, column: str) -> Iterator[str]:
-    yield from parquet_texts(file, path, column)
+def _table_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
+    """Yield a column of a csv or tsv file with a header; a row without the cell is null."""
+    text = decode(text_bytes(file, path).read(), path)
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a cell may be a book
+    headers = {
+        delimiter: next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        for delimiter in _CSV_DELIMITERS[file_format(path)]
+    }
+    delimiter = max(headers, key=lambda mark: (column in headers[mark], len(headers[mark])))
+    _require_column(headers[delimiter], f"{path}: header", column)
+    place = headers[delimiter].index(column)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        next(rows)
+        for row in rows:
+            if row:
+                yield row[place] if place < len(row) else None
+    except csv.Error as error:
+        raise CorpusError(f"{path}: not valid CSV at line {rows.line_num}: {error}") from error
+
+
+def _parquet_file(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
+    stream = decompressed(file, path)
+    yield from parquet_texts(file if stream is file else io.BytesIO(stream.read()), path, column)
 
 
 _READERS = {
-    "txt": _txt_texts,
+    "txt": _whole_text,
+    "md": _whole_text,
     "json": _json_texts,
     "jsonl": _jsonl_texts,
-    "parquet": _parquet_texts,
+    "csv": _table_texts,
+    "tsv": _table_texts,
+    "parquet": _parquet_file,
 }
 
 
-def _decode(data: bytes, path: str, offset: int = 0) -> str:
+def _is_json_line(line: bytes) -> bool:
+    """Whether a line is one whole value that is no list; an empty file counts as lines."""
     try:
-        # A leading byte order mark says how the file is encoded; it is no part of the text.
-        return data.decode("utf-8").removeprefix("\ufeff" if offset == 0 else "")
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path}: not UTF-8 at byte {offset + error.start} ({data[error.start]:#04x}); "
-            f"convert it first, for example with `iconv -f latin1 -t utf-8`"
-        ) from error
+        return not line.strip() or not isinstance(json.loads(line), list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _begins_with_a_value(text: str) -> bool:
+    """Whether a text that is not JSON starts with something that is, on its first line."""
+    first, _, rest = text.strip().partition("\n")
+    return bool(rest) and _is_json_line(first.encode("utf-8", "surrogatepass"))
 
 
 def _parse(text: str, path: str, line: int | None = None) -> Any:
@@ -112,7 +200,7 @@ def _parse(text: str, path: str, line: int | None = None) -> Any:
         raise CorpusError(f"{path}: not usable JSON{where}: {error}") from error
 
 
-def _text_of(entry: Any, where: str, column: str) -> str:
+def _text_of(entry: Any, where: str, column: str) -> str | None:
     if isinstance(entry, dict):
         _require_column(entry, where, column)
         entry = entry[column]
@@ -120,8 +208,8 @@ def _text_of(entry: Any, where: str, column: str) -> str:
     return _require_text(entry, where)
 
 
-def _require_text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
+def _require_text(value: Any, where: str) -> str | None:
+    if value is not None and not isinstance(value, str):
         raise CorpusError(f"{where}: must be a string, got {type(value).__name__}")
     return value
 

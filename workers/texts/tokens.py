@@ -1,7 +1,7 @@
 """From documents to token ids: whole documents, tokenised in one go."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from workers.contract.errors import CorpusError
 from workers.contract.spec import EvalSpec
 from workers.models.loading import LoadedModel
-from workers.texts.corpora import Document, read_documents
+from workers.texts.corpora import Document, checked_documents, no_document, refuse_short
 from workers.texts.encoding import encode, refuse_unknown
 
 
@@ -28,6 +28,8 @@ class TokenisedDocument:
     """Control tokens that the text itself spells."""
     n_unknown: int | None = None
     """Unknown tokens; None where there is no such thing."""
+    skipped: int = 0
+    """Empty documents that were left out between this one and its neighbour."""
 
 
 def tokenised_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
@@ -38,7 +40,7 @@ def tokenised_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDo
     if spec.dataset == "random":
         documents = _random_documents(spec, loaded)
     else:
-        documents = [_tokenise(text, loaded, spec) for text in read_documents(spec)]
+        documents = _text_documents(spec, loaded)
     if not any(len(document.ids) > 1 for document in documents):
         raise CorpusError(f"{spec.dataset}: no document has two tokens, so nothing can be scored")
     _refuse_foreign_ids(documents, loaded)
@@ -52,6 +54,25 @@ def _random_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocu
     shape = (spec.max_documents or 1, spec.max_tokens)
     ids = torch.from_numpy(generator.integers(0, loaded.vocab_size, size=shape))
     return [TokenisedDocument(f"random-{i}", row, None, False) for i, row in enumerate(ids)]
+
+
+def _text_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
+    documents: list[TokenisedDocument] = []
+    skipped = 0
+    for document in checked_documents(spec):
+        if len(documents) == spec.max_documents:
+            break
+        tokenised = None if document.is_empty else _tokenise(document, loaded, spec)
+        if tokenised is not None and len(tokenised.ids) > 1:
+            documents.append(replace(tokenised, skipped=skipped))
+            skipped = 0
+        elif spec.empty_documents == "refuse":
+            raise refuse_short(spec, document.name)
+        else:
+            skipped += 1
+    if not documents:
+        raise no_document(spec)
+    return [*documents[:-1], replace(documents[-1], skipped=documents[-1].skipped + skipped)]
 
 
 def _tokenise(document: Document, loaded: LoadedModel, spec: EvalSpec) -> TokenisedDocument:

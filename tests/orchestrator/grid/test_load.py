@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import GridError
 from orchestrator.grid.load import LARGE, build_grid, builtin_grids, load_grid
+from orchestrator.grid.located_yaml import parse_yaml
 from orchestrator.sweep import Resources, Sweep
 from workers.contract.spec import DEFAULTS as SPEC_DEFAULTS
 from workers.contract.spec import FIELD_NAMES
@@ -334,3 +335,37 @@ def test_the_messages_in_the_documentation_are_real(
     with pytest.raises(GridError) as caught:
         load_grid("g.yaml")
     assert str(caught.value) == messages.strip()
+
+
+MERGED = """sweep: m
+defaults: {model: demo, dataset: pydoc, method: streaming}
+grids:
+  - &base
+    max_tokens: 300
+    window_size: [16, 32]
+  - &other {n_sink: 2, max_tokens: 99}
+  - <<: *base
+    n_sink: 8
+  - <<: [*other, *base]
+    "<<": plain
+"""
+
+
+def test_merge_keys_take_over_what_is_not_given_and_keep_its_line() -> None:
+    found = parse_yaml(MERGED.replace('    "<<": plain\n', ""), "m.yaml")
+    assert found.value["grids"][2] == {"max_tokens": 300, "window_size": [16, 32], "n_sink": 8}
+    assert found.value["grids"][3] == {"n_sink": 2, "max_tokens": 99, "window_size": [16, 32]}
+    assert found.place(("grids", 2, "n_sink")) == "m.yaml:9"
+    assert found.place(("grids", 2, "window_size", 1)) == "m.yaml:6"
+    assert found.place(("grids", 3, "max_tokens")) == "m.yaml:7"
+    # A key in quotes is a key like any other.
+    assert parse_yaml(MERGED, "m.yaml").value["grids"][3]["<<"] == "plain"
+
+
+def test_mistakes_in_merged_mappings_are_said_once_with_their_line() -> None:
+    text = "sweep: m\ndefaults: &b {model: demo, model: x}\ngrids:\n  - <<: *b\n  - <<: 7\n"
+    problems = parse_yaml(text, "m.yaml").problems
+    assert [str(problem).split(";")[0] for problem in problems] == [
+        "m.yaml:2: model: given twice (first at m.yaml:2)",
+        "m.yaml:5: <<: must be an alias of a mapping, or a list of such, for example <<: *base",
+    ]

@@ -228,3 +228,21 @@ def test_done_elsewhere_is_counted_once_and_never_handed_out() -> None:
     assert queue.mark_done([*done, "unknown"]) == done
     assert queue.mark_done(done) == []
     assert set(drain(queue)) == set(queue.places) - set(done)
+
+
+def test_a_driver_that_slept_does_not_take_the_others_for_dead(drivers: Drivers) -> None:
+    drivers.add("a")
+    drivers.add("b")
+    for _ in range(3):
+        drivers.beat("a")
+        drivers.beat("b")
+        drivers.pass_time(1.0)
+    drivers.clocks["b"].now += 3600.0  # only b's machine slept; a ran on, or slept as well
+    assert set(drivers.beat("b").peers) == {"a"}
+    drivers.pass_time(1.0)
+    assert set(drivers.beat("b").peers) == {"a"}
+    # One that stays silent after the sleep is dead all the same.
+    for _ in range(12):
+        drivers.pass_time(1.0)
+        drivers.beat("b")
+    assert not drivers.drivers["b"].peers

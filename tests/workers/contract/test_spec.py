@@ -177,7 +177,7 @@ def test_a_default_value_is_not_part_of_the_identity() -> None:
 
 WRONG = {
     "model": ["", "  ", "a/b/c", 3, None],
-    "dataset": ["wikitext", "file:", "file:a.csv", "file:a", None],
+    "dataset": ["wikitext", "file:", "file:a.docx", "file:a", None],
     "method": ["streeming", "", None, 1],
     "dtype": ["fp16", "int8"],
     "max_documents": [0, -1, True, 1.0, "3"],

@@ -1,0 +1,112 @@
+"""What can be said about the user's own texts before anything runs: `sweep plan` says it.
+
+A text that cannot be read, or that has an empty row, fails every evaluation of it, so it is read
+here as an evaluation would read it; without a model, so that the answer takes no longer than the
+text.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workers.contract.errors import CorpusError
+from workers.contract.file_datasets import FILE_PREFIX, MANY_FILES, split_file_dataset
+from workers.contract.spec import EvalSpec, is_local_model
+from workers.models.presets import DEMO_FOLDER
+from workers.texts import files
+from workers.texts.corpora import Document, checked_documents
+
+LARGEST_READ = 1_000_000_000
+"""Bytes of text that a plan reads; of more it says that it did not."""
+_SHORT = 64
+"""Characters; a longer document has two tokens in every tokenizer."""
+
+_Key = tuple[Any, ...]
+
+
+def text_warnings(specs: Iterable[EvalSpec]) -> list[str]:
+    """Return what is wrong with the files that evaluations read, one line for each text."""
+    groups: dict[_Key, list[EvalSpec]] = {}
+    for spec in specs:
+        if spec.dataset.startswith(FILE_PREFIX):
+            key = (spec.model, spec.dataset, spec.empty_documents, spec.max_documents)
+            groups.setdefault(key, []).append(spec)
+    found = (_warning(members[0], len(members)) for members in groups.values())
+    return list(dict.fromkeys(warning for warning in found if warning))
+
+
+@dataclass
+class _Counts:
+    documents: int = 0
+    empty: int = 0
+    short: int = 0
+    first: str = ""
+    """The first that has nothing to score."""
+
+    def add(self, document: Document, is_short: bool) -> None:
+        self.documents += 1
+        self.empty += document.is_empty
+        self.short += is_short and not document.is_empty
+        if (document.is_empty or is_short) and not self.first:
+            self.first = document.name
+
+
+def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:
+    fails = (
+        f"all {n_evaluations} evaluations of it will fail"
+        if n_evaluations > 1
+        else "its evaluation will fail"
+    )
+    path, file_format, _ = split_file_dataset(spec.dataset)
+    try:
+        members = files.members(path) if file_format == MANY_FILES else [path]
+        if sum(files.size_and_time(file)[0] for file in members) > LARGEST_READ:
+            return f"{spec.dataset}: larger than {LARGEST_READ / 1e9:g} GB, so it was not read"
+        counts = _count(spec)
+    except CorpusError as error:
+        return f"{error}; {fails}"
+    except OSError as error:
+        return f"{spec.dataset}: cannot be read: {error.strerror or error}; {fails}"
+    if not counts.empty + counts.short:
+        return None
+    kinds = [f"{counts.empty} empty or null"] * bool(counts.empty)
+    kinds += [f"{counts.short} of fewer than two tokens"] * bool(counts.short)
+    what = (
+        f"{spec.dataset}: of {counts.documents} documents {' and '.join(kinds)} "
+        f"(the first: {counts.first})"
+    )
+    if counts.empty + counts.short == counts.documents:
+        return f"{what}; {fails}"
+    if spec.empty_documents == "skip":
+        return f"{what}; left out, as empty_documents: skip asks"
+    return f"{what}; {fails}, unless with --set empty_documents=skip they are left out"
+
+
+def _count(spec: EvalSpec) -> _Counts:
+    """Count the documents that an evaluation would read."""
+    counts, kept = _Counts(), 0
+    n_tokens = _token_counter(spec.model)
+    for document in checked_documents(replace(spec, empty_documents="skip")):
+        is_short = len(document.text) <= _SHORT and n_tokens(document.text) < 2
+        counts.add(document, is_short)
+        is_kept = not (document.is_empty or is_short) or spec.empty_documents == "refuse"
+        kept += is_kept
+        if kept == spec.max_documents:
+            break
+    return counts
+
+
+def _token_counter(model: str) -> Callable[[str], int]:
+    """Return how many tokens a model makes of a text; 2 where that cannot be said from here."""
+    folder = DEMO_FOLDER if model == "demo" else Path(model)
+    file = folder / "tokenizer.json"
+    if not (model == "demo" or is_local_model(model)) or not file.is_file():
+        return lambda text: 2
+    from tokenizers import Tokenizer  # only where a plan has a text of the user's own
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception:  # the library has no class of its own; loading the model will say it
+        return lambda text: 2
+    return lambda text: len(tokenizer.encode(text).ids)
