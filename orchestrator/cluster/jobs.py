@@ -24,9 +24,14 @@ from orchestrator.cluster.connection import _line
 from orchestrator.errors import ClusterError, UsageError
 from orchestrator.grid.load import read_source
 from orchestrator.grid.overrides import apply_overrides
-from workers.contract.file_datasets import FILE_PREFIX, MANY_FILES, split_file_dataset, with_path
+from workers.contract.file_datasets import (
+    FILE_PREFIX,
+    MANY_FILES,
+    local_members,
+    split_file_dataset,
+    with_path,
+)
 from workers.contract.spec import is_local_model
-from workers.texts import files
 
 SHIPPED_BYTES = 64_000_000
 """Larger texts have to be where every node sees them."""
@@ -137,12 +142,12 @@ def _shipped_text(dataset: str, folder: Path) -> str:
     path, file_format, _ = split_file_dataset(dataset)
     if "://" in path:
         return dataset
-    found = files.members(path) if file_format == MANY_FILES else [path]
+    found = local_members(path) if file_format == MANY_FILES else [path]
     sources = [Path(file).expanduser().absolute() for file in found]
     if sum(source.stat().st_size for source in sources) > SHIPPED_BYTES:
-        return with_path(dataset, files.absolute(path))
+        return with_path(dataset, _absolute(path))
     # A folder of its own for each: two texts of one name stay apart, and keep their name.
-    place = f"texts/{hashlib.sha256(files.absolute(path).encode()).hexdigest()[:8]}"
+    place = f"texts/{hashlib.sha256(_absolute(path).encode()).hexdigest()[:8]}"
     (folder / place).mkdir(parents=True, exist_ok=True)
     if file_format != MANY_FILES:
         shutil.copyfile(sources[0], folder / place / sources[0].name)
@@ -150,6 +155,10 @@ def _shipped_text(dataset: str, folder: Path) -> str:
     for number, source in enumerate(sources):  # the numbers keep the order of the documents
         shutil.copyfile(source, folder / place / f"{number:06}-{source.name}")
     return with_path(dataset, f"{place}/")
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) + "/" * path.endswith("/")
 
 
 def submit_job(address: str, entrypoint: str, working_dir: str) -> tuple[Any, str]:

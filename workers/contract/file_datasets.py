@@ -1,6 +1,7 @@
 """How a grid names texts of the user's own: `file:PATH[#column]`, and what of it is identity.
 
-Pure arithmetic on the name: no file is looked at, so a row means the same on every machine.
+What a name means is arithmetic on the name alone, so that a row means the same on every machine;
+which files of this machine a pattern stands for is at the end.
 
 A `#` names a column only after something that is complete without it: a known ending, a `/` or a
 `*`. So `file:C#/book.txt` is a path, `file:books.jsonl#body` a column, and a name that is complete
@@ -8,7 +9,8 @@ as a whole (`file:a.txt#b.txt`) is a path. `*` stands for any characters but `/`
 folders; nothing else is special in a path.
 """
 
-from pathlib import PurePosixPath
+import re
+from pathlib import Path, PurePosixPath
 
 FILE_PREFIX = "file:"
 DEFAULT_COLUMN = "text"
@@ -44,7 +46,7 @@ def file_format(path: str) -> str:
     last = _OTHER_SPELLINGS.get(suffixes[-1], suffixes[-1]) if suffixes else ""
     if "*" in path:
         return MANY_FILES if last in ("", "*", *FILE_FORMATS) else last
-    return MANY_FILES if name.strip(".") == "" or not suffixes else last
+    return MANY_FILES if not name else last
 
 
 def wrong_file_dataset(dataset: str) -> str | None:
@@ -72,3 +74,49 @@ def with_path(dataset: str, path: str) -> str:
 
 def _is_complete(path: str) -> bool:
     return path.endswith(("/", "*")) or file_format(path) in FILE_FORMATS
+
+
+def fixed_folder(pattern: str) -> str:
+    """Return the folder below which everything lies that a pattern can match."""
+    head = pattern[: pattern.index("*")].rpartition("/")[0]
+    return head or ("/" if pattern.startswith("/") else ".")
+
+
+def pattern_of(location: str) -> str:
+    """Return the pattern of a folder's own files; a pattern as it is."""
+    return location if "*" in location else location.rstrip("/") + "/*"
+
+
+def only_texts(paths: list[str]) -> list[str]:
+    """Return the files whose ending can be read. Raises `OSError` if there is none."""
+    found = [path for path in paths if file_format(path) in FILE_FORMATS]
+    if not found:
+        raise OSError(
+            f"no file in it ends in .{', .'.join(FILE_FORMATS)} (subfolders are read with "
+            "PATH/**/*.txt)"
+        )
+    return found
+
+
+def local_members(location: str) -> list[str]:
+    """Return the texts of a folder, or those that match a pattern, sorted by their path.
+
+    A folder's own subfolders are not entered; hidden files and other formats are passed over.
+    Raises `OSError` if there is none.
+    """
+    folder = Path(location).expanduser()
+    if "*" not in location and not folder.is_dir():
+        raise NotADirectoryError("a file, not a folder" if folder.exists() else "no such folder")
+    pattern = pattern_of(location)
+    base = fixed_folder(pattern)
+    rest = pattern.removeprefix(base).lstrip("/")
+    literal = re.sub(r"([?\[])", r"[\1]", rest)  # a name may hold what is special elsewhere
+    folder = Path(base).expanduser()
+    return only_texts(
+        sorted(
+            str(path)
+            for path in folder.glob(literal)
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+    )

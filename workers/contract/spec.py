@@ -197,13 +197,15 @@ def _normal(spec: EvalSpec) -> dict[str, Any]:
         changes |= _defaults(*TIMING_FIELDS)
     if "quality" not in spec.measure:
         changes |= _defaults("save_token_nll")
-    if not is_hub_dataset(spec.dataset):
-        changes |= _defaults("split")
-    if spec.dataset == "random":
-        changes |= _defaults(*TEXT_FIELDS)
-    if not (is_hub_dataset(spec.dataset) or spec.dataset.startswith(FILE_PREFIX)):
-        changes |= _defaults("empty_documents")
-    return changes
+    return changes | _defaults(*_unused_text_fields(spec.dataset))
+
+
+def _unused_text_fields(dataset: str) -> tuple[str, ...]:
+    if is_hub_dataset(dataset):
+        return ()
+    if dataset == "random":
+        return ("split", *TEXT_FIELDS)
+    return ("split",) if dataset.startswith(FILE_PREFIX) else ("split", "empty_documents")
 
 
 def is_local_model(model: str) -> bool:

@@ -14,9 +14,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset, with_path
+from workers.contract.file_datasets import (
+    FILE_PREFIX,
+    fixed_folder,
+    local_members,
+    split_file_dataset,
+    with_path,
+)
 from workers.contract.spec import EvalSpec, is_local_model
-from workers.texts.files import fixed_folder, matches
 
 LARGEST = 64_000_000
 """Bytes; what is larger has to be on a path that the workers share."""
@@ -82,7 +87,7 @@ class Shelf:
 def _files_and_root(path: str) -> tuple[list[Path], Path]:
     """Return the files of a path or a pattern, and the folder or file their names start from."""
     if "*" in path:
-        return [Path(item) for item in matches(path)], Path(fixed_folder(path))
+        return [Path(item) for item in local_members(path)], Path(fixed_folder(path))
     source = Path(path).expanduser()
     return [item for item in (source, *source.rglob("*")) if item.is_file()], source
 

@@ -14,7 +14,12 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from workers.contract.file_datasets import FILE_FORMATS, file_format
+from workers.contract.file_datasets import (
+    fixed_folder,
+    local_members,
+    only_texts,
+    pattern_of,
+)
 
 _STREAM_BYTES = 1 << 20
 
@@ -47,53 +52,10 @@ def open_binary(location: str) -> IO[bytes]:
 
 
 def members(location: str) -> list[str]:
-    """Return the files of a folder, or those that match a pattern, that hold texts; sorted.
-
-    A folder's own subfolders are not entered; hidden files and other formats are passed over.
-    Raises `OSError` if there is none.
-    """
-    pattern = location if "*" in location else location.rstrip("/") + "/*"
-    if "*" not in location and not is_uri(location):
-        _require_folder(Path(location).expanduser())
-    found = [path for path in matches(pattern) if file_format(path) in FILE_FORMATS]
-    if not found:
-        raise OSError(
-            f"no file in it ends in .{', .'.join(FILE_FORMATS)} (subfolders are read with "
-            "PATH/**/*.txt)"
-        )
-    return found
-
-
-def matches(pattern: str) -> list[str]:
-    """Return the files that a pattern with `*` and `**` names, sorted by their path."""
-    if is_uri(pattern):
-        return sorted(_matching_objects(pattern))
-    base = fixed_folder(pattern)
-    rest = pattern.removeprefix(base).lstrip("/")
-    literal = re.sub(r"([?\[])", r"[\1]", rest)  # a name may hold what is special elsewhere
-    folder = Path(base).expanduser()
-    return sorted(
-        str(path)
-        for path in folder.glob(literal)
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def fixed_folder(pattern: str) -> str:
-    """Return the folder below which everything lies that a pattern can match."""
-    head = pattern[: pattern.index("*")].rpartition("/")[0]
-    return head or ("/" if pattern.startswith("/") else ".")
-
-
-def _require_folder(folder: Path) -> None:
-    if folder.is_file():
-        raise NotADirectoryError(
-            f"a file without an ending that says what it holds; rename it to end in "
-            f".{', .'.join(FILE_FORMATS)}"
-        )
-    if not folder.is_dir():
-        raise FileNotFoundError("no such file or folder")
+    """Return the texts of a folder, or those that match a pattern; see `local_members`."""
+    if not is_uri(location):
+        return local_members(location)
+    return only_texts(sorted(_matching_objects(pattern_of(location))))
 
 
 def _matching_objects(pattern: str) -> list[str]:

@@ -50,7 +50,7 @@ def _texts_of_file(path: str, column: str) -> Iterator[str | None]:
         ) from error
     except IsADirectoryError as error:
         raise CorpusError(
-            f"{path}: a folder, not a file; with a / at its end it is read as one"
+            f"{path}: a folder, not a file; with a / at its end its files are read"
         ) from error
     except DAMAGED as error:
         raise CorpusError(f"{path}: compressed, and damaged or cut off: {error}") from error

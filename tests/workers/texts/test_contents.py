@@ -165,7 +165,6 @@ def test_a_folder_or_a_pattern_is_one_document_per_file_in_order(tmp_path: Path)
     write(tmp_path / "books" / "e.jsonl", '{"text": "e1"}\n{"text": "e2"}')
     books = tmp_path / "books"
     assert texts(f"{books}/") == ["a.txt", "b.txt", "c.md", "e1", "e2"]
-    assert texts(books) == texts(f"{books}/")
     assert texts(f"{books}/*.txt") == ["a.txt", "b.txt"]
     assert texts(f"{books}/**/*.txt") == ["a.txt", "b.txt", "deep/d.txt"]
     names = [document.name for document in read_documents(spec(f"{books}/*.txt"))]
@@ -186,8 +185,8 @@ def test_a_folder_without_texts_or_a_file_without_an_ending_is_refused(tmp_path:
     write(tmp_path / "notes", "some text")
     for path, message in (
         ("empty/", "no file in it ends in"),
-        ("nowhere/", "no such file or folder"),
-        ("notes", "without an ending"),
+        ("nowhere/", "no such folder"),
+        ("notes/", "a file, not a folder"),
         ("*.txt", "no file in it"),
     ):
         with pytest.raises(CorpusError, match=message):
