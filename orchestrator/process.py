@@ -52,6 +52,7 @@ def settle() -> None:
     if sys.warnoptions:
         warnings.resetwarnings()
         warnings.simplefilter("ignore")
+    warnings.showwarning = _show_warning
     codecs.register_error("spelled", _spelled)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -63,6 +64,10 @@ def settle() -> None:
 
 _SPELLINGS = {"\u2026": "...", "\u00d7": "x", "\u2013": "-", "\u2014": "-", "\u2212": "-"}
 _SPELLINGS |= {"\u2264": "<=", "\u2265": ">=", "\u2192": "->", "\u00b7": "*", "\u00b1": "+-"}
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    _complain(f"warning: {message}")
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:

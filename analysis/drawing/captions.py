@@ -7,6 +7,7 @@ from analysis.rows import published
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.pairing import NOT_FULL, TEXT_CHOICES
+from orchestrator.reports.tables import visible
 from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
 from workers.contract.spec import DEFAULTS, is_local_model
 
@@ -130,13 +131,15 @@ def _unusable(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
 def dataset_name(dataset: str) -> str:
     """Return a text's name without its folder."""
     if not dataset.startswith(FILE_PREFIX):
-        return dataset
-    return split_file_dataset(dataset)[0].rstrip("/").rpartition("/")[2]
+        return visible(dataset)
+    parts = split_file_dataset(dataset)[0].rstrip("/").rsplit("/", 2)
+    # A pattern says little without the folder that it is in.
+    return visible("/".join(parts[-2:] if "*" in parts[-1] else parts[-1:]))
 
 
 def model_name(model: str) -> str:
     """Return a model's name without its folder."""
-    return model.rstrip("/").rpartition("/")[2] if is_local_model(model) else model
+    return visible(model.rstrip("/").rpartition("/")[2] if is_local_model(model) else model)
 
 
 def _names(points: pd.Series) -> str:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from analysis.rows.frames import is_missing
 from analysis.rows.intervals import Interval
 
+LARGE = 10_000_000
+"""From here on numbers are written with an exponent: no cell has 300 digits."""
+
 Write = Callable[[float], str]
 """How one kind of number is written."""
 
@@ -15,24 +18,30 @@ def perplexity(value: float) -> str:
     """Write a perplexity with two decimals, or as a whole number from a thousand on."""
     if value == float("inf"):
         return "∞"
+    if value >= LARGE:
+        return f"{value:.2e}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
 
 
 def milliseconds(value: float) -> str:
     """Write a time with about three significant digits."""
     if value >= 100:
-        return f"{value:,.0f}"
+        return f"{value:.2e}" if value >= LARGE else f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def times(value: float) -> str:
     """Write a ratio with the times sign."""
+    if value >= LARGE:
+        return "∞" if value == float("inf") else f"{value:.2e}×"  # noqa: RUF001
     return f"{value:.1f}×" if value >= 100 else f"{value:.2f}×"  # noqa: RUF001
 
 
 def percent(fraction: float, *, signed: bool = False) -> str:
     """Write a fraction in percent, large ones as a factor's worth of percent."""
     value = 100 * fraction
+    if abs(value) >= LARGE:
+        return f"{'+' if signed else ''}∞ %" if value == float("inf") else f"{value:+.2e} %"
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:{'+' if signed else ''},.{digits}f} %"
 

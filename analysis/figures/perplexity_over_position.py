@@ -107,7 +107,8 @@ def over_position(found: RowBlocks, *, points: int = MAX_POINTS) -> tuple[Reals,
     nll = np.bincount(stretch, found.nll)
     tokens = np.bincount(stretch, found.tokens)
     middle = np.bincount(stretch, (found.index * found.size + found.tokens / 2) * found.tokens)
-    return middle / tokens, np.exp(nll / tokens)
+    with np.errstate(over="ignore"):  # infinite where no float is as large
+        return middle / tokens, np.exp(nll / tokens)
 
 
 def _dense(rows: pd.DataFrame) -> "pd.Series[bool]":

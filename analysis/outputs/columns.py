@@ -75,6 +75,9 @@ class Column:
         }
 
 
+EXACT_BELOW = 2.0**53
+"""A float from here on is no count, and hundreds of digits as a whole number."""
+
 COLUMNS: Mapping[str, Column] = {
     one.name: one
     for one in (
@@ -230,4 +233,5 @@ def _plain(value: Any, factor: float | None) -> Any:
     value = value.item() if hasattr(value, "item") else value
     if factor is not None and factor != 1:
         value = float(value) * factor
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
+    return int(value) if is_whole else value

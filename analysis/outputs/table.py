@@ -86,7 +86,7 @@ def _latex(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str
     bold = best(rows, blocks)
     cells = pd.DataFrame(
         [
-            [one.words(row, ranges=True, units=False) for one in columns]
+            [" ".join(one.words(row, ranges=True, units=False).split()) for one in columns]
             for row in rows.to_dict("records")
         ],
         columns=[one.titled for one in columns],
@@ -100,7 +100,8 @@ def _latex(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str
     styler = cells.style.hide(axis="index").format(escape="latex")
     styler = styler.format_index(escape="latex", axis=1).apply(lambda _: weights, axis=None)
     sides = "".join("l" if one.is_text and one.name != "cache" else "r" for one in columns)
-    return styler.to_latex(hrules=True, column_format=sides).rstrip("\n")
+    written = styler.to_latex(hrules=True, column_format=sides).rstrip("\n")
+    return written.replace("∞", r"$\infty$")  # the one sign that no LaTeX knows by itself
 
 
 def _csv(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:

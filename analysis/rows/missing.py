@@ -22,7 +22,9 @@ def command(selection: Selection, entries: Sequence[Mapping[str, Any]]) -> str:
     """Return a shell command that launches these grid entries into the selection's store."""
     grid = json.dumps({"sweep": "missing", "grids": [dict(entry) for entry in entries]})
     launch = f"sweep launch --grid {GRID_FILE} --store {shlex.quote(selection.store)}"
-    return f"echo {shlex.quote(grid)} > {GRID_FILE} && {launch}"
+    # An escape inside JSON would be one to the `echo` of some shells, too.
+    write = "printf '%s'" if "\\" in grid else "echo"
+    return f"{write} {shlex.quote(grid)} > {GRID_FILE} && {launch}"
 
 
 def entry(like: Mapping[Hashable, Any], **changes: Any) -> dict[str, Any]:

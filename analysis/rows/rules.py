@@ -87,7 +87,9 @@ def never_evicted(frame: pd.DataFrame) -> Iterator[Breach]:
 def identical(frame: pd.DataFrame) -> Iterator[Breach]:
     """Different caches cannot give the same perplexity to the last bit unless none was used."""
     shorter = frame["budget"] + 1 < frame["n_tokens"]
-    rows = frame[frame["perplexity"].notna() & frame["method"].ne("dense") & shorter]
+    # Infinite ones are equal because no float is larger, whatever was evicted.
+    finite = frame["perplexity"].notna() & frame["perplexity"].ne(float("inf"))
+    rows = frame[finite & frame["method"].ne("dense") & shorter]
     keys = ["source", "model", "dataset", "max_tokens", "n_tokens", "perplexity"]
     caches = rows[[*keys, "method", "n_sink", "window_size"]].drop_duplicates()
     counts = caches.groupby(keys, dropna=False)["method"].transform("size")

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -64,7 +65,7 @@ def watch(store_uri: str, cluster: str | None, web: bool, port: int) -> None:
         click.get_current_context().exit(EXIT_INTERRUPTED)
     click.echo(
         f"no driver is running on {store_uri}{' any more' if seen else ''}; "
-        f"sweep status --store {store_uri} shows what is there"
+        f"sweep status --store {quote(store_uri)} shows what is there"
     )
 
 

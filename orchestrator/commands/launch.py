@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -96,10 +97,10 @@ def describe(summary: "Snapshot", store_uri: str) -> str:
     ]
     if summary.failed > FAILURES_SHOWN:
         lines.append(
-            f"  and {summary.failed - FAILURES_SHOWN} more: sweep status --store {store_uri}"
+            f"  and {summary.failed - FAILURES_SHOWN} more: sweep status --store {quote(store_uri)}"
         )
     if summary.interrupted:
         lines.append("  interrupted: the same command continues from here")
     elif summary.done:
-        lines.append(f"  figures: analysis plot --store {store_uri}")
+        lines.append(f"  figures: analysis plot --store {quote(store_uri)}")
     return "\n".join(lines)

@@ -124,7 +124,7 @@ def describe_row(row: Mapping[str, Any]) -> str:
         return f"{name}: failed ({row.get('error_kind')}): {reason[0] if reason else ''}"
     numbers = []
     if row.get("perplexity") is not None:
-        numbers.append(f"perplexity {row['perplexity']:.3f}")
+        numbers.append(f"perplexity {_short(row['perplexity'])}")
     if row.get("latency_ms_p50") is not None:
         numbers.append(f"{row['latency_ms_p50']:.2f} ms per token")
     return f"{name}: {', '.join(numbers) or 'ok'}"
@@ -139,7 +139,9 @@ def describe_progress(progress: Progress | None) -> str:
         text += f" {progress.tokens_done:,}/{progress.tokens_total:,} tokens"
     if progress.documents_total > 1:
         text += f", {progress.documents_done}/{progress.documents_total} documents"
-    return text + ("" if progress.perplexity is None else f", perplexity {progress.perplexity:.3f}")
+    return text + (
+        "" if progress.perplexity is None else f", perplexity {_short(progress.perplexity)}"
+    )
 
 
 def rate(per_second: float) -> str:
@@ -175,3 +177,7 @@ def plain_line(state: Mapping[str, Any]) -> str:
 
 def _who(state: Mapping[str, Any]) -> str:
     return f"{state.get('hostname')} pid {state.get('pid')}"
+
+
+def _short(perplexity: float) -> str:
+    return f"{perplexity:.3f}" if perplexity < 1e7 else f"{perplexity:.3e}"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -30,7 +31,7 @@ def markdown_table(header: Sequence[str], rows: Rows) -> str:
     lines = [
         _markdown_line(header),
         _markdown_line(["---:" if is_number else "---" for is_number in right]),
-        *(_markdown_line([cell(value) for value in row]) for row in rows),
+        *(_markdown_line([_escaped(cell(value)) for value in row]) for row in rows),
     ]
     return "\n".join(lines)
 
@@ -51,10 +52,17 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        return f"{value:,.0f}" if 10_000 <= abs(value) < 1e10 else f"{value:.4g}"
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
-    return str(value)
+    return visible(str(value))
+
+
+def visible(text: str) -> str:
+    """Return a name on one line: what does not print, or turns the writing round, as an escape."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
 
 
 def _csv_value(value: Any) -> Any:
@@ -71,4 +79,9 @@ def _is_number(column: Sequence[Any]) -> bool:
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(value.replace("|", "\\|") for value in cells) + " |"
+    return "| " + " | ".join(cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    # Not `_`: inside a word it means nothing, and the columns of a store are full of it.
+    return re.sub(r"([\\|*`<>\[\]])", r"\\\1", text)

@@ -74,8 +74,16 @@ def merge_blocks(spans: Iterable[Mapping[str, Any]]) -> Blocks:
 
 
 def perplexity(nll_sum: float, n_tokens: int) -> float | None:
-    """Return exp(mean nll); None without tokens."""
-    return math.exp(nll_sum / n_tokens) if n_tokens else None
+    """Return exp(mean nll), infinite where no float is as large; None without tokens."""
+    return exponential(nll_sum / n_tokens) if n_tokens else None
+
+
+def exponential(nats: float) -> float:
+    """Return e to the power of a mean loss; infinity beyond 709.78 nats, instead of an error."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
 
 
 def bits_per_byte(nll_sum: float, n_bytes: int | None) -> float | None:
@@ -98,7 +106,7 @@ def perplexity_interval(
     means = values[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return math.exp(low), math.exp(high)
+    return exponential(float(low)), exponential(float(high))
 
 
 def resampled(n_blocks: int, seed: int) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ not English.
 """
 
 import unicodedata
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache, lru_cache
@@ -12,8 +13,10 @@ from functools import cache, lru_cache
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, FontProperties
 from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 
 from orchestrator.errors import UsageError
 
@@ -41,6 +44,18 @@ OPENING = "（「『【《〈〔“‘([{"  # noqa: RUF001
 """No line ends with one of these."""
 BREAKS = "-_/.:#"
 """A long name may be broken after one of these."""
+MISSING_GLYPH = r"Glyph \d+ .* missing from"
+"""What matplotlib says about every letter that is measured; `replace_missing` says it once."""
+REPLACEMENT = "\ufffd"
+"""Stands for a letter that no installed font has."""
+PACKAGES = {
+    "CJK": "fonts-noto-cjk",
+    "HANGUL": "fonts-noto-cjk",
+    "HIRAGANA": "fonts-noto-cjk",
+    "KATAKANA": "fonts-noto-cjk",
+    "FACE": "fonts-symbola",
+}
+"""Debian packages of fonts, by a word in a letter's name; others are in fonts-noto-core."""
 PRECISION = 4
 """Texts are measured at this many pixels per point."""
 
@@ -86,6 +101,35 @@ def covering(texts: Iterable[str], chosen: list[str]) -> list[str]:
     return chain
 
 
+def replace_missing(figure: Figure) -> None:
+    """Replace the letters that no installed font has, and say once which font would have them.
+
+    A box would look like a letter of the name.
+    """
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip()]
+    wanted = {letter for text in texts for letter in text.get_text() if letter.isprintable()}
+    for name in mpl.rcParams["font.family"]:
+        entry = _entry(name)
+        wanted -= _letters(entry) if entry else set()
+    if not wanted:
+        return
+    table = {ord(letter): REPLACEMENT for letter in wanted}
+    for text in texts:
+        text.set_text(text.get_text().translate(table))
+    _say_missing(min(wanted))
+
+
+@cache
+def _say_missing(letter: str) -> None:
+    name = unicodedata.name(letter, "a letter without a name")
+    package = next((p for word, p in PACKAGES.items() if word in name), "fonts-noto-core")
+    warnings.warn(
+        f"no installed font has {letter!r} ({name}): {REPLACEMENT} stands for it in figures; "
+        f"install one, for example with: apt-get install {package}",
+        stacklevel=2,
+    )
+
+
 def width(text: str, points: float, *, bold: bool = False) -> float:
     """Return the width in inches of one line, in the fonts of the current drawing."""
     fonts = tuple(mpl.rcParams["font.family"])
@@ -95,7 +139,9 @@ def width(text: str, points: float, *, bold: bool = False) -> float:
 @lru_cache(maxsize=20_000)
 def _width(text: str, points: float, weight: str, fonts: tuple[str, ...]) -> float:
     letters = FontProperties(family=list(fonts), size=points, weight=weight)
-    pixels, _, _ = _renderer().get_text_width_height_descent(text, letters, False)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=MISSING_GLYPH)
+        pixels, _, _ = _renderer().get_text_width_height_descent(text, letters, False)  # type: ignore[no-untyped-call]
     return float(pixels) / (72 * PRECISION)
 
 

@@ -6,6 +6,7 @@ are written, and the height of the sheet follows. Figures are built without pypl
 state, no display.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,7 +40,10 @@ def compose(page: Page, look: Look) -> Figure:
     labels = [page.title, *page.caption, *page.names, *(name for name, _ in page.groups)]
     mpl.rcParams["font.family"] = fonts.covering(labels, chosen)
     try:
-        figure = _Sheet(page, look).draw()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=fonts.MISSING_GLYPH)
+            figure = _Sheet(page, look).draw()
+        fonts.replace_missing(figure)
     finally:
         mpl.rcParams["font.family"] = chosen
     found = collisions(figure)
