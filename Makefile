@@ -15,13 +15,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test lint format types check bench clean
+.PHONY: help install demo test lint format types check bench bench-gpu clean
 
 help:
 	@echo "make demo    install, run the quickstart sweep, draw its figures into $(STORE)/figures"
 	@echo "make test    install the test tools, run the tests"
 	@echo "make check   lint, format check, types and tests: what must pass before a commit"
 	@echo "make bench   measure the engine and the orchestrator on this machine"
+	@echo "make bench-gpu  measure everything that is to be known on a GPU, in nine minutes at most"
 	@echo "make format  rewrite the code in the house format"
 	@echo "make clean   remove $(VENV) and the tools' caches; results are kept"
 
@@ -77,6 +78,11 @@ bench: $(VENV)/installed-bench
 	$(BIN)/python -m benchmarks.orchestration_rate --count 10000
 	$(BIN)/python -m benchmarks.orchestration_tune --count 20
 	$(BIN)/python -m benchmarks.orchestration_faults --kills 20
+
+# Needs torch, transformers and click alone, so it also runs where nothing can be installed.
+bench-gpu:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu $(BENCH_GPU)
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.tables
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -28,14 +28,15 @@ from benchmarks.opponents import (
     concatenating,
     placed_model,
     random_ids,
-    recorded_step,
     ring,
 )
 from benchmarks.turns import ratio, take_turns
 from benchmarks.work import cache_bytes, operations, weight_bytes
+from workers.attention.fused import kernel_for
 from workers.attention.visibility import Visibility
 from workers.contract.spec import EvalSpec
 from workers.device import free_memory_bytes
+from workers.latency.replay import recorded
 from workers.latency.steppers import WindowStepper
 from workers.latency.timing import timed_steps
 from workers.models.loading import LoadedModel, load_model
@@ -112,6 +113,7 @@ def nll(
     _report(
         "nll",
         machine=describe(machine),
+        kernel=_kernel_name(loaded),
         chunk=chunk,
         parallel_ms_per_token=statistics.median(parallel_ms),
         parallel_tokens_per_second=1e3 / statistics.median(parallel_ms),
@@ -136,12 +138,15 @@ def decode(
     ids = random_ids(loaded, start + n_steps + 1)
     span, device = range(start, start + n_steps), loaded.device
     usual = [concatenating(loaded, ids, visibility, start) for _ in range(2)]
+    ours = recorded(ring(loaded, ids, visibility, span), device, n_steps)
+    theirs = recorded(usual[1], device, n_steps)
     ways: dict[str, Callable[[], Any]] = {
-        "ring": recorded_step(ring(loaded, ids, visibility, span), device, n_steps),
+        "ring": ours.step if ours else ring(loaded, ids, visibility, span).step,
         "ring_unrecorded": ring(loaded, ids, visibility, span).step,
         "concatenate": usual[0].step,
-        "concatenate_recorded": recorded_step(usual[1], device, n_steps),
     }
+    if theirs:
+        ways["concatenate_recorded"] = theirs.step
     if loaded.model.config.model_type == "gpt_neox":
         ways["concatenate_in_plain_torch"] = PlainLoop(loaded, ids, visibility, "concatenate").step
     taken, machine = take_turns(ways, steps, rounds, device), _machine(loaded)
@@ -150,6 +155,7 @@ def decode(
     _report(
         "decode",
         machine=describe(machine),
+        ring_recorded=ours is not None,
         **{f"{name}_ms": statistics.median(times) for name, times in taken.items()},
         **{f"{name}_over_ring": ratio(times, taken["ring"]) for name, times in taken.items()},
         megabytes_per_step=moved / 1e6,
@@ -168,16 +174,23 @@ def recompute(
     ids, device = random_ids(loaded, span.stop + 1), loaded.device
     streaming = ring(loaded, ids, Visibility(n_sink, window_size), span)
     window = WindowStepper(loaded, ids, span, budget)
-    ways = {
-        "streaming": recorded_step(streaming, device, n_steps),
-        "recompute": recorded_step(window, device, n_steps),
-    }
+    records = [recorded(stepper, device, n_steps) for stepper in (streaming, window)]
+    both = all(records)  # one alone would be favoured
+    steps_of = [record.step for record in records if record] if both else []
+    ways = dict(
+        zip(
+            ("streaming", "recompute"),
+            steps_of or [streaming.step, window.step],
+            strict=True,
+        )
+    )
     taken, machine = take_turns(ways, steps, rounds, device), _machine(loaded)
     recompute_ms = statistics.median(taken["recompute"])
     work = operations(loaded, queries=budget + 1, logits=1, keys=(budget + 2) / 2)
     _report(
         "recompute",
         machine=describe(machine),
+        both_recorded=both,
         streaming_ms=statistics.median(taken["streaming"]),
         recompute_ms=recompute_ms,
         ratio=ratio(taken["recompute"], taken["streaming"]),
@@ -189,26 +202,22 @@ def recompute(
 @main.command()
 @click.option("--dataset", default="pydoc", show_default=True)
 @click.option("--tokens", default=20_000, show_default=True)
-def precision(dataset: str, tokens: int) -> None:
-    """Mean loss of the demo model on real text in half precision, less that in float32."""
-    spec = EvalSpec(model="demo", dataset=dataset, method="streaming", n_sink=4, window_size=124)
+@click.option("--model", default="demo", show_default=True)
+def precision(dataset: str, tokens: int, model: str) -> None:
+    """Mean loss of a trained model on real text in half precision, less that in float32."""
+    spec = EvalSpec(model=model, dataset=dataset, method="streaming", n_sink=4, window_size=124)
     spec = replace(spec, max_tokens=tokens)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     losses = {}
-    for dtype in ("float32", "bfloat16", "float16"):
+    dtypes = ("float32", "bfloat16", "float16")
+    for dtype in dtypes:
         loaded = load_model(replace(spec, dtype=dtype), device)
         ids = tokenised_documents(spec, loaded)[0].ids.to(device)
         pieces = stream_nll(loaded.model, loaded.rotary, ids, Visibility(4, 124))
         losses[dtype] = torch.cat([piece.nll.double() for piece in pieces])
-    exact = losses.pop("float32")
-    for dtype, loss in losses.items():
-        _report(
-            f"precision of {dtype}",
-            device=str(device),
-            n_tokens=len(loss),
-            difference_of_means_nats=float(loss.mean() - exact.mean()),
-            mean_absolute_difference_nats=float((loss - exact).abs().mean()),
-        )
+    exact = losses["float32"]
+    differences = {f"{d}_less_float32_nats": float((losses[d] - exact).mean()) for d in dtypes[1:]}
+    _report("precision", device=str(device), model=model, n_tokens=len(exact), **differences)
 
 
 @main.command()
@@ -234,6 +243,12 @@ def peak(tokens: int) -> None:
 def _peak_of(tokens: int) -> float:
     command = [sys.executable, "-m", "benchmarks.engine", "peak", str(tokens)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _kernel_name(loaded: LoadedModel) -> str:
+    groups = loaded.heads // loaded.kv_heads
+    kernel = kernel_for(loaded.device, loaded.dtype, loaded.head_dim, groups)
+    return "none" if kernel is None else kernel.__name__
 
 
 def _machine(loaded: LoadedModel) -> Machine:

@@ -12,9 +12,7 @@ from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import Visibility
 from workers.contract.spec import EvalSpec
-from workers.latency.replay import recorded
-from workers.latency.steppers import Recordable, RingStepper
-from workers.latency.timing import Step
+from workers.latency.steppers import RingStepper
 from workers.models.loading import LoadedModel, load_model
 
 
@@ -69,11 +67,3 @@ def ring(loaded: LoadedModel, ids: Tensor, visibility: Visibility, span: range) 
     state = state_before(loaded.model, loaded.rotary, ids[: span.start], visibility)
     decoder = RingPass(loaded.rotary, visibility, state, span, loaded.device)
     return RingStepper(loaded, ids, span, decoder)
-
-
-def recorded_step(stepper: Recordable, device: torch.device, n_steps: int) -> Step:
-    """Return the step of a stepper's record. Raises `RuntimeError` if there is none."""
-    record = recorded(stepper, device, n_steps)
-    if record is None:
-        raise RuntimeError(f"the step of {type(stepper).__name__} could not be recorded")
-    return record.step

@@ -186,6 +186,7 @@ def test_the_cuda_kernel_is_called_as_its_documentation_asks(batch, kv_heads, wi
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("groups", [1, 4])
 def test_flash_attention_passes_its_trial_on_a_gpu(groups):

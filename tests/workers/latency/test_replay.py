@@ -123,6 +123,7 @@ def test_no_method_is_recorded_for_a_family_on_its_own_attention(method):
     assert row["latency_recorded"] is False
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_cuda_graph_repeats_the_step(dtype):
