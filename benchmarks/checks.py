@@ -17,7 +17,7 @@ import click
 import torch
 from torch import Tensor
 
-from benchmarks.opponents import load_model, random_ids, ring
+from benchmarks.opponents import placed_model, random_ids, ring
 from workers.attention.fused import TOLERANCE as KERNEL_TOLERANCE
 from workers.attention.fused import kernel_for
 from workers.attention.visibility import Visibility
@@ -54,14 +54,14 @@ class Check:
 
 def check_parity(model: str, dtype: str, at: Visibility, n_tokens: int) -> Check:
     """Compare the parallel pass with the decode on the ring, both in this dtype."""
-    loaded = load_model(model, dtype)
+    loaded = placed_model(model, dtype)
     value = parity(loaded.model, loaded, random_ids(loaded, n_tokens), at)
     return Check(f"parity {model} {dtype}", value, PARITY_LIMITS[dtype])
 
 
 def check_record(model: str, dtype: str, at: Visibility, n_tokens: int) -> Iterator[Check]:
     """Compare recorded steps of both methods with the steps themselves, over evictions."""
-    loaded = load_model(model, dtype)
+    loaded = placed_model(model, dtype)
     ids = random_ids(loaded, n_tokens)
     assert at.budget is not None
     span = range(len(ids) - 1 - STEPS, len(ids) - 1)
@@ -84,7 +84,7 @@ def check_record(model: str, dtype: str, at: Visibility, n_tokens: int) -> Itera
 
 def check_kernel(model: str, dtype: str, at: Visibility, n_tokens: int) -> Check:
     """Compare the mean loss with the fused kernel and with plain attention."""
-    loaded = load_model(model, dtype)
+    loaded = placed_model(model, dtype)
     ids = random_ids(loaded, n_tokens)
     groups = loaded.heads // loaded.kv_heads
     kernel = kernel_for(loaded.device, loaded.dtype, loaded.head_dim, groups)

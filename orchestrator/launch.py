@@ -4,6 +4,7 @@ The command line and the Python API both come through here, so that a launch fro
 one from a terminal are the same thing.
 """
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from orchestrator.errors import UsageError
 from orchestrator.executors.base import Executor
 from orchestrator.executors.inline import InlineExecutor, options_for
 from orchestrator.progress.snapshot import Listener, Snapshot
+from orchestrator.reports.sizes import unavailable_here
+from orchestrator.store.remaining import Remaining
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
 
@@ -47,6 +50,12 @@ class Where:
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
 
+    def is_here(self) -> bool:
+        """Tell whether this machine's cache of the Hub is the one that counts."""
+        return (
+            self.inline or self.local or (self.address is None and "RAY_ADDRESS" not in os.environ)
+        )
+
 
 def launch_sweep(
     sweep: Sweep, store: Store, where: Where, options: LaunchOptions, listener: Listener
@@ -57,9 +66,22 @@ def launch_sweep(
         idle = InlineExecutor()
         idle.notes = ()
         return run_sweep(sweep, store, idle, options, listener, remaining)
+    if where.is_here():
+        _refuse_unavailable(sweep, remaining, listener)
     options = replace(options, provenance=git_state())
     with _executor(sweep, store, where) as executor:
         return run_sweep(sweep, store, executor, options, listener, remaining)
+
+
+def _refuse_unavailable(sweep: Sweep, remaining: Remaining, listener: Listener) -> None:
+    """Say once what the Hub does not give; raises `UsageError` if then nothing can be run."""
+    reasons = unavailable_here(sweep.evaluations[place].spec for place in remaining.todo)
+    total = len(remaining.todo)
+    said = [f"{reason} ({count} of {total} evaluations)" for reason, count in reasons.items()]
+    if sum(reasons.values()) == total:
+        raise UsageError("nothing can be run: " + "\n".join(said))
+    for line in said:
+        listener.note(line)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from workers.contract.spec import (
     RANDOM_MODEL_PREFIX,
     EvalSpec,
     is_hub_dataset,
+    is_hub_model,
     is_local_model,
 )
 from workers.models import hub
@@ -228,6 +229,24 @@ def _mismatch(field: str, given: str, what: str, found: str | None) -> str:
         f"{what}: {field} is {given}, but {has}; the content changed or another was meant: "
         f"leave {field} out to evaluate what is there now"
     )
+
+
+def unavailable(spec: EvalSpec) -> str | None:
+    """Return why the model or the text of a resolved spec cannot be had on this machine, or None.
+
+    Only what comes from the Hub is asked for, once per repository: it is in the cache, or the Hub
+    answers and lets anybody, or this user, have it.
+    """
+    if is_hub_model(spec.model):
+        revision = spec.model_revision or "main"
+        if reason := hub.unavailable(spec.model, "model", revision, "config.json"):
+            return reason
+    if is_hub_dataset(spec.dataset):
+        corpus = HUB_CORPORA[spec.dataset]
+        revision = spec.dataset_revision or corpus.revision
+        pattern = f"{corpus.folder}/{spec.split}-*.parquet"
+        return hub.unavailable(corpus.repo, "dataset", revision, pattern)
+    return None
 
 
 class LookupFailedError(Exception):

@@ -19,8 +19,8 @@ from orchestrator.commands.options import (
 if TYPE_CHECKING:
     from orchestrator.progress.snapshot import Listener, Snapshot
 
-FAILURES_SHOWN = 20
-"""Failures that the summary names; `sweep status` has them all."""
+CAUSES_SHOWN = 20
+"""Causes of failures that the summary names; `sweep status` has them all."""
 
 
 @click.command()
@@ -40,12 +40,16 @@ def launch(store_uri: str, as_json: bool, **options: Any) -> None:
     """
     grid = read_grid(options)
 
+    from orchestrator.commands.plan import total_line
     from orchestrator.driver.loop import LaunchOptions  # pyarrow: after a wrong grid has been told
     from orchestrator.launch import Where, launch_sweep
+    from orchestrator.reports.plan import make_plan
     from orchestrator.store.store import Store
 
     where = Where(**{name: options.pop(name) for name in ("local", "address", "inline")})
     store = Store(store_uri)
+    # What the store and the limits tell: reading every text is what `sweep plan` is for.
+    click.echo(total_line(make_plan(grid, store, read_texts=False)), err=True)
     with _listener(options.pop("notify")) as listener:
         skip_failed = not options.pop("retry_failed")
         how = LaunchOptions(skip_failed=skip_failed, **options)
@@ -76,6 +80,7 @@ def _listener(notify_url: str | None) -> Iterator["Listener"]:
 
 def describe(summary: "Snapshot", store_uri: str) -> str:
     """Return the end of a launch as lines of text."""
+    from orchestrator.progress.causes import grouped
     from orchestrator.progress.display import duration
 
     counts = {
@@ -91,14 +96,11 @@ def describe(summary: "Snapshot", store_uri: str) -> str:
         f"({told}) after {duration(summary.seconds)}"
     ]
     lines += [f"  {note}" for note in summary.notes]
-    lines += [
-        f"  failed: {failure.label}: {failure.kind}: {failure.message}"
-        for failure in summary.failures[:FAILURES_SHOWN]
-    ]
-    if summary.failed > FAILURES_SHOWN:
-        lines.append(
-            f"  and {summary.failed - FAILURES_SHOWN} more: sweep status --store {quote(store_uri)}"
-        )
+    causes = grouped(summary.failures)
+    lines += [f"  {line}" for cause in causes[:CAUSES_SHOWN] for line in cause.lines()]
+    if len(causes) > CAUSES_SHOWN:
+        more = len(causes) - CAUSES_SHOWN
+        lines.append(f"  and {more} more causes: sweep status --store {quote(store_uri)}")
     if summary.interrupted:
         lines.append("  interrupted: the same command continues from here")
     elif summary.done:

@@ -11,6 +11,7 @@ from orchestrator.commands.options import (
     read_grid,
     store_option,
 )
+from orchestrator.errors import EXIT_USAGE
 
 if TYPE_CHECKING:
     from orchestrator.reports.plan import Estimate, Plan
@@ -34,8 +35,10 @@ def plan(
     """Show what a launch would run, what is done, the work and the estimated time.
 
     Work is counted in token-forwards: tokens run through the model. Times come from the rows in
-    the store, of the device that ran most lately; without such rows they are unknown. Nothing is
-    started or written.
+    the store, of the device that ran most lately; without such rows they are unknown. Texts that
+    no row in the store tells the length of are read here and their tokens counted, long ones by
+    samples; a text, tokenizer or model that cannot be had is a problem, and the exit code is 2.
+    Nothing is started or written.
     """
     grid = read_grid(options)
 
@@ -48,6 +51,8 @@ def plan(
         echo_json({**made.as_json(), "cost": cost})
     else:
         click.echo(describe(made, store_uri, price))
+    if made.problems:  # a launch would fail on them
+        click.get_current_context().exit(EXIT_USAGE)
 
 
 def _accelerators(address: str | None, grid: "Sweep") -> list[str]:
@@ -83,7 +88,18 @@ def describe(made: "Plan", store_uri: str, price: float | None) -> str:
         lines += _notes(made)
     if price is not None:
         lines.append(_price_line(made, price))
-    return "\n".join(lines + [f"warning: {warning}" for warning in made.warnings])
+    lines += [f"warning: {warning}" for warning in made.warnings]
+    return "\n".join(lines + [f"problem: {problem}" for problem in made.problems])
+
+
+def total_line(made: "Plan") -> str:
+    """Return the plan of a launch in one line."""
+    count, work, time = _estimate_cells(made.estimate)
+    device = f" on {made.device}" if made.device and made.estimate.seconds is not None else ""
+    return (
+        f"{made.sweep}: {made.total} evaluations, {made.done} done, {count} to run: "
+        f"{work} token-forwards, time {time}{device}"
+    )
 
 
 def _estimate_cells(estimate: "Estimate") -> tuple[int, str, str]:
@@ -93,7 +109,7 @@ def _estimate_cells(estimate: "Estimate") -> tuple[int, str, str]:
     if estimate.work_unknown:
         work = "unknown" if not estimate.token_forwards else f"{work} + unknown"
     elif not estimate.work_is_exact:
-        work = f"at most {work}"
+        work = f"{'about' if estimate.work_is_sampled else 'at most'} {work}"
     if estimate.seconds is None:
         return estimate.evaluations, work, "unknown"
     time = duration(estimate.seconds) + (" + unknown" if estimate.time_unknown else "")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from orchestrator.reports.status import Status
 
 CAUSES_SHOWN = 20
+MESSAGE_LINES = 20
+"""Of one message; a longer one is a traceback, which the log has."""
 
 
 @click.command()
@@ -64,14 +66,14 @@ def describe(found: "Status", store_uri: str) -> str:
 
 
 def _drivers(found: "Status") -> list[str]:
-    from orchestrator.progress.display import headline
+    from orchestrator.progress.display import state_line
     from orchestrator.progress.snapshot import Snapshot
 
     if not found.drivers:
         return ["no driver is running"]
     return [
         f"driver {state.get('writer')} on {state.get('hostname')} (pid {state.get('pid')}): "
-        f"{headline(Snapshot.from_json(state))}"
+        f"{state_line(Snapshot.from_json(state))}"
         for state in found.drivers
     ]
 
@@ -101,7 +103,9 @@ def _causes(found: "Status") -> list[str]:
     lines = []
     for cause in found.causes[:CAUSES_SHOWN]:
         times = f"{cause.evaluations} evaluation{'s' if cause.evaluations != 1 else ''}"
-        lines.append(f"failed ({cause.kind or 'error'}), {times}: {cause.reason}")
+        first, *rest = cause.message.splitlines()
+        lines.append(f"failed ({cause.kind or 'error'}), {times}: {first}")
+        lines += [f"  {line}" for line in rest[:MESSAGE_LINES]]
         log = f", log: {cause.log_path}" if cause.log_path else ""
         lines.append(f"  latest: {cause.example}{log}")
     if len(found.causes) > CAUSES_SHOWN:

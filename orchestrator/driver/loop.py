@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.driver.forecast import Forecast
 from orchestrator.driver.outcomes import Books, Outcomes
 from orchestrator.driver.peers import Peers
 from orchestrator.driver.queue import Queue
@@ -99,7 +100,8 @@ class _Driver:
     ) -> None:
         self.sweep, self.store, self.options = sweep, store, options
         self.executor, self.listener = executor, listener
-        self.tally = Tally(sweep.name, len(sweep.evaluations), remaining)
+        forecast = Forecast(sweep.evaluations[place].spec for place in remaining.todo)
+        self.tally = Tally(sweep.name, len(sweep.evaluations), remaining, forecast)
         self.queue = Queue(sweep.evaluations, remaining.todo)
         self.peers = Peers(store, self.queue, sweep, remaining.files)
         self.commits = GroupCommit(store)
@@ -192,6 +194,8 @@ class _Driver:
         """Exchange news with the other drivers on this store."""
         done, given_up = self.peers.exchange(self._describe)
         self.tally.done_elsewhere += len(done)
+        for run_id in done:
+            self.tally.forecast.ended(run_id)
         for run_id in given_up:
             row = {"error_kind": failures.ERROR, "error_message": "given up by another driver"}
             self.tally.give_up(run_id, spec_label(self.queue.planned(run_id).spec), row)

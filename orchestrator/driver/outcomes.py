@@ -8,6 +8,7 @@ from orchestrator.driver import retries
 from orchestrator.driver.queue import Queue
 from orchestrator.driver.tally import Tally, spec_label
 from orchestrator.executors.base import Happened, Lost, Returned, Update
+from orchestrator.progress.causes import NOT_TRIED
 from orchestrator.progress.snapshot import Listener
 from orchestrator.store.group_commit import GroupCommit
 from workers.contract import failures
@@ -123,7 +124,7 @@ class Outcomes:
         books = self._books
         for run_id in books.queue.discard_model(model):
             spec = books.queue.planned(run_id).spec
-            message = f"not run, because the model does not load: {row.get('error_message')}"
+            message = f"{NOT_TRIED}{row.get('error_message')}"
             kind = failures.MODEL_LOAD
             failed = self._failed_row(run_id, Failure(kind=kind, error_type=kind, message=message))
             books.tally.attempt(failed)

@@ -3,13 +3,13 @@
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from orchestrator.driver.forecast import Forecast
 from orchestrator.progress.snapshot import GivenUp, Running, Snapshot, label
 from orchestrator.store.remaining import Remaining
 from workers.contract.events import Progress
-from workers.contract.failures import first_line
 from workers.contract.spec import EvalSpec
 
 FAILURES_KEPT = 1000
@@ -25,12 +25,14 @@ class Tally:
     sweep: str
     total: int
     remaining: Remaining
+    forecast: Forecast = field(default_factory=lambda: Forecast(()))
     ok: int = 0
     failed: int = 0
     done_elsewhere: int = 0
     attempts: int = 0
     failures: list[GivenUp] = field(default_factory=list)
     running: dict[str, Running] = field(default_factory=dict)
+    _specs: dict[str, EvalSpec] = field(default_factory=dict)
     latest: Mapping[str, Any] | None = None
     started: float = field(default_factory=time.monotonic)
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
@@ -38,15 +40,22 @@ class Tally:
     def start(self, run_id: str, spec: EvalSpec) -> None:
         """An evaluation was handed to an evaluator."""
         self.running[run_id] = Running(run_id=run_id, label=spec_label(spec), progress=None)
+        self._specs[run_id] = spec
 
     def progress(self, run_id: str, progress: Progress) -> None:
         """An evaluation told where it stands."""
-        if item := self.running.get(run_id):
-            self.running[run_id] = Running(run_id=run_id, label=item.label, progress=progress)
+        if (item := self.running.get(run_id)) is None:
+            return
+        self.forecast.heard(self._specs[run_id], progress)
+        if progress.perplexity is None and item.progress is not None:
+            progress = replace(progress, perplexity=item.progress.perplexity)
+        self.running[run_id] = Running(run_id=run_id, label=item.label, progress=progress)
 
     def stop(self, run_id: str) -> None:
         """An evaluation is no longer under way."""
         self.running.pop(run_id, None)
+        self._specs.pop(run_id, None)
+        self.forecast.begun_again(run_id)
 
     def attempt(self, row: Mapping[str, Any]) -> None:
         """An attempt has ended."""
@@ -54,19 +63,22 @@ class Tally:
         self.latest = row
         if row["status"] == "ok":
             self.ok += 1
+            self.forecast.ended(row["run_id"])
 
     def give_up(self, run_id: str, name: str, row: Mapping[str, Any]) -> None:
         """An evaluation has failed for good."""
         self.failed += 1
+        self.forecast.ended(run_id)
         if len(self.failures) < FAILURES_KEPT:
             kind = row.get("error_kind") or ""
-            reason = first_line(row.get("error_message"))
+            reason = (row.get("error_message") or "").strip()
             self.failures.append(GivenUp(run_id, name, kind, reason, row.get("log_path")))
 
     def snapshot(self, waiting: int, evaluators: int, state: str) -> Snapshot:
         """Return where the sweep stands now."""
         per_second = self._rate()
         left = waiting + len(self.running)
+        by_count = left / per_second if per_second else None
         return Snapshot(
             sweep=self.sweep,
             total=self.total,
@@ -80,7 +92,7 @@ class Tally:
             evaluators=evaluators,
             attempts=self.attempts,
             per_second=per_second,
-            seconds_left=left / per_second if per_second else None,
+            seconds_left=self.forecast.seconds_left(left) or by_count,
             seconds=time.monotonic() - self.started,
             state=state,
             latest=self.latest,

@@ -11,13 +11,31 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.progress.causes import cause_of
 from orchestrator.progress.snapshot import Snapshot, label
 from workers.contract.events import Progress
 
 PLAIN_INTERVAL = 5.0
 """Seconds between two lines where the output is not a terminal."""
-STILL_INTERVAL = 60.0
+STILL_INTERVAL = 15.0
 """The same while nothing ends."""
+SHOWN_IN_LINE = 2
+"""Evaluations under way that a line of text describes."""
+
+
+class Told:
+    """What a person has been told about failures: each cause once; the end has it whole."""
+
+    def __init__(self) -> None:
+        self._causes: set[tuple[str | None, str]] = set()
+
+    def line(self, row: Mapping[str, Any]) -> str:
+        """Return a failed attempt as text."""
+        cause = (row.get("error_kind"), cause_of(row.get("error_message")))
+        if cause in self._causes:
+            return f"{label(row)}: failed ({row.get('error_kind')}), for the same reason"
+        self._causes.add(cause)
+        return describe_row(row)
 
 
 class PlainProgress:
@@ -27,6 +45,7 @@ class PlainProgress:
         self._stream = stream or sys.stderr
         self._printed_at = -STILL_INTERVAL
         self._ended = -1
+        self._told = Told()
 
     def update(self, snapshot: Snapshot) -> None:
         """Print one line, every few seconds if something has ended, and at the end."""
@@ -34,12 +53,12 @@ class PlainProgress:
         interval = STILL_INTERVAL if ended == self._ended else PLAIN_INTERVAL
         if now >= self._printed_at + interval or snapshot.state == "ended":
             self._printed_at, self._ended = now, ended
-            self._print(headline(snapshot))
+            self._print(state_line(snapshot))
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Print a failed attempt; results are counted in the next line."""
         if row.get("status") == "failed":
-            self._print(describe_row(row))
+            self._print(self._told.line(row))
 
     def note(self, message: str) -> None:
         """Print a message."""
@@ -57,6 +76,7 @@ class LiveProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
+        self._told = Told()
         self._live = Live(console=self._console, auto_refresh=False)
         self._live.start()
 
@@ -67,7 +87,7 @@ class LiveProgress:
     def row(self, row: Mapping[str, Any]) -> None:
         """Print a failed attempt above the display."""
         if row.get("status") == "failed":
-            self._console.print(describe_row(row), markup=False, highlight=False)
+            self._console.print(self._told.line(row), markup=False, highlight=False)
 
     def note(self, message: str) -> None:
         """Print a message above the display."""
@@ -99,18 +119,35 @@ def headline(snapshot: Snapshot) -> str:
         parts.append(f"{duration(snapshot.seconds_left)} left")
     if snapshot.state != "running":
         parts.append(snapshot.state)
-    if snapshot.latest is not None:
-        parts.append(f"latest: {describe_row(snapshot.latest)}")
     return ", ".join(parts)
 
 
+def state_line(snapshot: Snapshot) -> str:
+    """Return the state and what the first evaluations under way are at, in one line."""
+    line = headline(snapshot)
+    if snapshot.latest is not None:
+        line += f", latest: {describe_row(snapshot.latest)}"
+    if snapshot.state == "ended":
+        return line
+    at = [
+        f"{one.label}: {describe_progress(one.progress)}"
+        for one in snapshot.running[:SHOWN_IN_LINE]
+    ]
+    more = len(snapshot.running) - SHOWN_IN_LINE
+    return " | ".join([line, *at, *([f"and {more} more"] if more > 0 else [])])
+
+
 def render(snapshot: Snapshot) -> Table:
-    """Return the display: headline, bar, and what is running."""
+    """Return the display: headline, bar, and what is running; long lines are wrapped, not cut."""
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(Text(headline(snapshot), overflow="ellipsis", no_wrap=True))
+    grid.add_row(Text(headline(snapshot)))
+    if snapshot.latest is not None:
+        latest = f"latest: {describe_row(snapshot.latest)}"
+        grid.add_row(Text(latest, overflow="ellipsis", no_wrap=True))
     grid.add_row(ProgressBar(total=max(1, snapshot.total), completed=snapshot.done, width=60))
     for item in snapshot.running[:8]:
-        grid.add_row(Text(f"  {item.label}  {describe_progress(item.progress)}", no_wrap=True))
+        grid.add_row(Text(f"  {item.label}", overflow="ellipsis", no_wrap=True))
+        grid.add_row(Text(f"    {describe_progress(item.progress)}"))
     if len(snapshot.running) > 8:
         grid.add_row(Text(f"  and {len(snapshot.running) - 8} more"))
     return grid
@@ -135,7 +172,10 @@ def describe_progress(progress: Progress | None) -> str:
     if progress is None:
         return "started"
     text = progress.phase
-    if progress.tokens_total:
+    if progress.repeat is not None:
+        text += f" repeat {progress.repeat}/{progress.repeats}"
+        text += f", {progress.tokens_done:,}/{progress.tokens_total:,} steps"
+    elif progress.tokens_total:
         text += f" {progress.tokens_done:,}/{progress.tokens_total:,} tokens"
     if progress.documents_total > 1:
         text += f", {progress.documents_done}/{progress.documents_total} documents"
@@ -172,7 +212,7 @@ def render_drivers(states: list[Mapping[str, Any]]) -> Group:
 
 def plain_line(state: Mapping[str, Any]) -> str:
     """Return one driver in one line."""
-    return f"{_who(state)}: {headline(Snapshot.from_json(state))}"
+    return f"{_who(state)}: {state_line(Snapshot.from_json(state))}"
 
 
 def _who(state: Mapping[str, Any]) -> str:

@@ -9,12 +9,23 @@ from orchestrator.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from workers.contract.events import Progress
 
 RUNNING_LISTED = 200
+LONGEST_NAME = 36
+"""Characters of a model or a text in a line; the ends of paths tell them apart."""
 
 
 def label(row: Mapping[str, Any]) -> str:
     """Return what an evaluation is, short enough for a line."""
     cache = "" if row.get("method") == "dense" else f" {row.get('n_sink')}+{row.get('window_size')}"
-    return f"{row.get('model')} {row.get('dataset')} {row.get('method')}{cache}"
+    names = f"{shortened(str(row.get('model')))} {shortened(str(row.get('dataset')))}"
+    return f"{names} {row.get('method')}{cache}"
+
+
+def shortened(name: str) -> str:
+    """Return a name without the start of its path, if it is long."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    kept = "file:…" if name.startswith("file:") else "…"
+    return kept + name[len(kept) - LONGEST_NAME :]
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class GivenUp:
     kind: str
     """One of the kinds of `workers.contract.failures`."""
     message: str
-    """The reason in one line."""
+    """The reason, whole."""
     log_path: str | None = None
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.reports.cost_history import COLUMNS, History
+from orchestrator.reports.sizes import Sizes
 from orchestrator.reports.text_report import text_warnings
 from orchestrator.store.remaining import STATE_COLUMNS, is_done
 from orchestrator.store.store import Store
@@ -25,6 +26,8 @@ class Estimate:
     """Of the evaluations whose work is known."""
     work_is_exact: bool
     """False: an upper bound from `max_documents` and `max_tokens`."""
+    work_is_sampled: bool
+    """Not exact, but of texts of which passages were counted, and of no upper bound."""
     work_unknown: int
     """Evaluations without limits on a text that no evaluation in the store has read."""
     seconds: float | None
@@ -59,6 +62,8 @@ class Plan:
     """Of all evaluations to run."""
     groups: tuple[Group, ...]
     warnings: tuple[str, ...]
+    problems: tuple[str, ...]
+    """Texts, tokenizers and models that cannot be had here, each once."""
     run_ids: tuple[str, ...]
     """To run."""
 
@@ -72,9 +77,12 @@ class Plan:
         return asdict(self)
 
 
-def make_plan(sweep: Sweep, store: Store, *, accelerators: Iterable[str] = ()) -> Plan:
+def make_plan(
+    sweep: Sweep, store: Store, *, accelerators: Iterable[str] = (), read_texts: bool = True
+) -> Plan:
     """Compare a sweep with a store.
 
+    read_texts: count the tokens of texts whose length no row in the store tells.
     accelerators: the kinds of GPU that the cluster has. Raises `StoreError`.
     """
     trials = store.trials(list(dict.fromkeys((*STATE_COLUMNS, *COLUMNS))))
@@ -85,6 +93,9 @@ def make_plan(sweep: Sweep, store: Store, *, accelerators: Iterable[str] = ()) -
     todo = [item for item, is_there in zip(sweep.evaluations, done, strict=True) if not is_there]
     to_run = tuple(item.spec.run_id for item in todo)
     history = History(trials)
+    specs = [item.spec for item in todo]
+    sizes = Sizes(history, read_texts=read_texts)
+    groups = tuple(_groups(todo, history, sizes))
     return Plan(
         sweep=sweep.name,
         total=len(sweep.evaluations),
@@ -92,29 +103,33 @@ def make_plan(sweep: Sweep, store: Store, *, accelerators: Iterable[str] = ()) -
         failed=sum(run_id in failed_before for run_id in to_run),
         folded=sweep.n_folded,
         device=history.device,
-        estimate=_estimate([item.spec for item in todo], history),
-        groups=tuple(_groups(todo, history)),
+        estimate=_estimate(specs, history, sizes),
+        groups=groups,
         warnings=(
-            *text_warnings(item.spec for item in todo),
+            *(_milder(text_warnings(specs), sizes.problems) if read_texts else ()),
             *_warnings(sweep, history, sorted(set(accelerators))),
+            *sizes.beyond_training(specs),
         ),
+        problems=tuple(sizes.problems),
         run_ids=to_run,
     )
 
 
-def _groups(todo: Sequence[PlannedEvaluation], history: History) -> list[Group]:
+def _groups(todo: Sequence[PlannedEvaluation], history: History, sizes: Sizes) -> list[Group]:
     members: dict[tuple[str, str, str], list[EvalSpec]] = {}
     for item in todo:
         key = (item.spec.model, item.spec.dataset, item.spec.method)
         members.setdefault(key, []).append(item.spec)
     return [
-        Group(model=model, dataset=dataset, method=method, estimate=_estimate(specs, history))
+        Group(
+            model=model, dataset=dataset, method=method, estimate=_estimate(specs, history, sizes)
+        )
         for (model, dataset, method), specs in members.items()
     ]
 
 
-def _estimate(specs: Sequence[EvalSpec], history: History) -> Estimate:
-    texts = [history.text(spec) for spec in specs]
+def _estimate(specs: Sequence[EvalSpec], history: History, sizes: Sizes) -> Estimate:
+    texts = [sizes.text(spec) for spec in specs]
     works = [
         None if text is None else token_forwards(spec, text)
         for spec, text in zip(specs, texts, strict=True)
@@ -128,10 +143,19 @@ def _estimate(specs: Sequence[EvalSpec], history: History) -> Estimate:
         evaluations=len(specs),
         token_forwards=sum(work for work in works if work is not None),
         work_is_exact=all(text is not None and text.is_exact for text in texts),
+        work_is_sampled=all(
+            text is not None and (text.is_exact or text.is_sampled) for text in texts
+        ),
         work_unknown=works.count(None),
         seconds=sum(times) if times else (None if specs else 0.0),
         time_unknown=len(specs) - len(times),
     )
+
+
+def _milder(warnings: Iterable[str], problems: Iterable[str]) -> list[str]:
+    """Return the warnings that say more than what is told as a problem."""
+    told = tuple(problems)
+    return [one for one in warnings if not one.startswith(told)]
 
 
 def _warnings(sweep: Sweep, history: History, accelerators: list[str]) -> list[str]:

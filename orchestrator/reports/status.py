@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.progress.causes import NOT_TRIED, cause_of
 from orchestrator.progress.snapshot import label
 from orchestrator.store.heartbeats import living_drivers
 from orchestrator.store.remaining import is_done
@@ -18,7 +19,6 @@ COLUMNS = (
     *("error_kind", "error_type", "error_message", "log_path"),
     *("model", "dataset", "method", "n_sink", "window_size"),
 )
-_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class Cause:
     kind: str | None
     reason: str
     """The first line of the latest message."""
+    message: str
+    """The latest message, whole."""
     evaluations: int
     example: str
     """Run id of the latest one, and what it is."""
@@ -125,11 +127,12 @@ def _sweeps(trials: pa.Table, ok: pa.Table, failed: pa.Table) -> list[SweepState
 def _causes(failed: pa.Table) -> list[Cause]:
     groups: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
     for row in failed.sort_by([("finished_at", "ascending")]).to_pylist():
-        groups.setdefault((row["error_kind"], _reason(row)), []).append(row)
+        groups.setdefault((row["error_kind"], cause_of(_message(row))), []).append(row)
     causes = [
         Cause(
             kind=kind,
             reason=reason,
+            message=_message(rows[-1]).removeprefix(NOT_TRIED),
             evaluations=len(rows),
             example=f"{rows[-1]['run_id']} {label(rows[-1])}",
             log_path=rows[-1]["log_path"],
@@ -139,9 +142,8 @@ def _causes(failed: pa.Table) -> list[Cause]:
     return sorted(causes, key=lambda cause: -cause.evaluations)
 
 
-def _reason(row: Mapping[str, Any]) -> str:
-    lines = (row["error_message"] or row["error_type"] or "no message").strip().splitlines()
-    return lines[0][:_LONGEST_REASON]
+def _message(row: Mapping[str, Any]) -> str:
+    return (row["error_message"] or row["error_type"] or "no message").strip()
 
 
 def _entries(grid: Sweep, trials: pa.Table, failed: pa.Table) -> list[EntryState]:

@@ -73,7 +73,7 @@ def test_help_is_there_and_loads_nothing_heavy(name: str | None) -> None:
 def test_every_command_and_option_has_help() -> None:
     assert set(command.commands) == {
         *("launch", "plan", "status", "watch", "results", "cancel", "compact"),
-        *("submit", "fetch", "doctor"),
+        *("submit", "fetch", "doctor", "cluster-file"),
     }
     for name, one in command.commands.items():
         assert one.help, name
@@ -108,7 +108,7 @@ def test_a_failed_evaluation_ends_with_one_and_its_reason(workplace: Path) -> No
     result = launch("--max-attempts", "1")
     assert result.exit_code == 1
     assert "2 of 3 evaluations" in result.stdout
-    assert "failed: random:tiny-neox" in result.stdout
+    assert "failed (invalid), random:tiny-neox" in result.stdout
     assert len(ok_run_ids(Store(workplace / "store"))) == 2
     status = run("status", "--store", "store").output
     assert "1 evaluation:" in status
@@ -172,7 +172,7 @@ def test_a_wrong_command_ends_with_two_a_reason_and_nothing_written(
 def test_an_address_of_no_cluster_is_said_in_one_line(workplace: Path) -> None:
     result = run("launch", "--grid", "g.yaml", "--address", "127.0.0.1:9")
     assert result.exit_code == 1
-    (line,) = result.stderr.strip().splitlines()
+    _plan, line = result.stderr.strip().splitlines()
     assert "no Ray cluster answers" in line
     assert "--local" in line
     assert [path.name for path in workplace.iterdir()] == ["g.yaml"]
@@ -191,7 +191,7 @@ def test_a_store_that_cannot_be_written_is_said(workplace: Path) -> None:
     (workplace / "store" / "drivers").write_text("in the way")  # also in the way of root
     result = launch()
     assert result.exit_code == 1
-    (line,) = result.stderr.strip().splitlines()
+    _plan, line = result.stderr.strip().splitlines()
     assert "drivers: cannot be written" in line
 
 

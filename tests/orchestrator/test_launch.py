@@ -71,7 +71,7 @@ def test_without_ray_the_remedy_is_said(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(json.dumps(GRID))
     done = launch(tmp_path, HIDDEN + MAIN, ["--local"])
     assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
+    _plan, line = done.stderr.strip().splitlines()
     assert "ray is not installed" in line
     assert "--inline" in line
     assert [path.name for path in tmp_path.iterdir()] == ["g.yaml"]
@@ -88,3 +88,30 @@ def test_where_nothing_is_left_neither_torch_nor_ray_is_started(tmp_path: Path) 
     assert "(0 run now, 1 done before)" in again.stdout
     measured_again = launch(tmp_path, without, ["--local", "--remeasure"])
     assert measured_again.returncode == 2
+
+
+MISSING = {
+    "sweep": "s",
+    "defaults": {
+        "model": "somebody/some-model",
+        "model_revision": "0" * 40,
+        "max_tokens": 200,
+        "dataset": "pydoc",
+        "method": "streaming",
+    },
+    "grids": [{"window_size": [32, 64, 128]}],
+}
+
+
+def test_a_model_that_cannot_be_had_is_said_once_before_anything_is_started(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "g.yaml").write_text(json.dumps(MISSING))
+    offline = "import os\nos.environ['HF_HUB_OFFLINE'] = '1'\n"
+    done = launch(tmp_path, offline + MAIN, ["--local"])
+    assert done.returncode == 2
+    assert done.stderr.count("somebody/some-model: not in the cache") == 1
+    assert "3 of 3 evaluations" in done.stderr
+    assert "hf download --repo-type model somebody/some-model" in done.stderr
+    assert "Ray" not in done.stderr
+    assert not (tmp_path / "store" / "trials").exists()

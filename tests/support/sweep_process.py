@@ -132,7 +132,8 @@ def main(uri: str, count: str, text: str) -> int:
     except SinkSweepError as error:
         print(f"{type(error).__name__}: {error}")  # noqa: T201
         return 3
-    print(json.dumps(dataclasses.asdict(summary)))  # noqa: T201
+    plain = dataclasses.asdict(dataclasses.replace(summary, latest=None))
+    print(json.dumps({**plain, "not_run": summary.not_run}))  # noqa: T201
     return 0
 
 

@@ -15,6 +15,8 @@ ONE_STREAM = ("pydoc", "wikitext-103", "random")
 UNBOUNDED_TOKENS = 100_000
 """Length assumed for a document without `max_tokens`, for ordering alone."""
 UNBOUNDED_DOCUMENTS = 10
+ALONE = 10
+"""A token decoded alone takes as long as so many in a pass (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Text:
     """Of all documents together."""
     is_exact: bool
     """False: an upper bound, from `max_documents` and `max_tokens`."""
+    is_sampled: bool = False
+    """Not exact, but from the tokens of some passages: off by a percent or two, either way."""
 
 
 def text_from_limits(spec: EvalSpec) -> Text | None:
@@ -51,6 +55,16 @@ def token_forwards(spec: EvalSpec, text: Text) -> int:
     if "latency" in spec.measure:
         work += decode_forwards(spec) + _prefill(spec, max(lengths))
     return work
+
+
+def weighted_phases(spec: EvalSpec, text: Text) -> tuple[float, float]:
+    """Return the work of quality and latency in token-forwards of a pass: about its time."""
+    lengths = _equal_lengths(text)
+    quality = quality_forwards(spec, lengths) if "quality" in spec.measure else 0
+    if "latency" not in spec.measure:
+        return float(quality), 0.0
+    weight = 1 if spec.method == "recompute" else ALONE
+    return float(quality), float(weight * decode_forwards(spec) + _prefill(spec, max(lengths)))
 
 
 def decode_forwards(spec: EvalSpec) -> int:

@@ -40,12 +40,8 @@ class Progress:
     perplexity: float | None
     """Of what is done so far; None before the first span."""
     repeat: int | None = None
-    """Of the decode, while it is timed, from 1; `tokens` then count the steps of all repeats."""
+    """Of the decode, while it is timed, from 1; `tokens` are then the steps of all repeats."""
     repeats: int | None = None
-    work_done: float = 0.0
-    """Of the whole evaluation, in weighted token-forwards (`cost.weighted`)."""
-    work_total: float = 0.0
-    """0: not known yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,8 @@ def cpu_disturbance(before: CpuUse, after: CpuUse, *, n_cores: int, n_threads: i
         own_s = after.own_s - before.own_s
         others_s = after.busy_s - before.busy_s - own_s - n_cores * TICK_S
         share = min(1.0, max(0.0, others_s / (n_cores * wall_s)))
-        said = f"others took {share:.0%} of the {n_cores} cores"
+        cores = "core" if n_cores == 1 else f"{n_cores} cores"
+        said = f"others took {share:.0%} of the {cores}"
         found |= Disturbance(share, (said,) if share > OTHERS_LIMIT else ())
     return found
 

@@ -64,6 +64,32 @@ def silence(repo: str, repo_type: RepoType, commit_: str) -> str | None:
 
 
 @functools.cache
+def unavailable(repo: str, repo_type: RepoType, revision: str, pattern: str) -> str | None:
+    """Return why a repository can neither be downloaded nor read from the cache; None: it can.
+
+    pattern: of a file that the cache must hold.
+    """
+    snapshot = cached_snapshot(repo, repo_type, revision)
+    if snapshot is not None and any(snapshot.glob(pattern)):
+        return None
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    remedy = f"cache it first: hf download --repo-type {repo_type} {repo} --revision {revision}"
+    if HF_HUB_OFFLINE:
+        return f"{repo}: not in the cache, and HF_HUB_OFFLINE is set; {remedy}"
+    try:
+        info = HfApi().repo_info(repo, repo_type=repo_type, revision=revision, timeout=_TIMEOUT_S)
+    except Exception as error:  # the HTTP library's own classes change with its version
+        return (
+            f"{repo}: not in the cache, and the Hub does not answer ({reason_of(error)}); {remedy}"
+        )
+    if getattr(info, "gated", False) and get_token() is None:
+        return f"{repo}: asks for a login: accept its terms on the Hub, then `hf auth login`"
+    return None
+
+
+@functools.cache
 def _commit_of_branch(repo: str, repo_type: RepoType, revision: str) -> str:
     from huggingface_hub import HfApi  # lazily: most evaluations have a commit already
     from huggingface_hub.errors import (

@@ -82,7 +82,7 @@ def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
         kv_heads=_kv_heads(config),
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
         vocab_size=model.get_input_embeddings().num_embeddings,
-        trained_positions=_trained_positions(config),
+        trained_positions=trained_positions(config),
     )
 
 
@@ -96,7 +96,7 @@ def _kv_heads(config: Any) -> int:
     return int(config.num_attention_heads)
 
 
-def _trained_positions(config: Any) -> int | None:
+def trained_positions(config: Any) -> int | None:
     """Return the context length of the training; ALiBi models may not state one."""
     for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
         if getattr(config, name, None):

@@ -12,8 +12,10 @@ from orchestrator.progress.display import (
     duration,
     progress_for,
     rate,
+    render,
+    state_line,
 )
-from orchestrator.progress.snapshot import Running, Snapshot
+from orchestrator.progress.snapshot import LONGEST_NAME, Running, Snapshot, shortened
 from workers.contract.events import Progress
 
 
@@ -112,3 +114,56 @@ def test_rates_are_told_in_the_unit_that_reads_best(per_second: float, text: str
 )
 def test_times_are_told_in_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_long_evaluation_is_described_in_plain_lines_and_in_the_display() -> None:
+    timing = Progress(
+        phase="latency",
+        documents_done=0,
+        documents_total=0,
+        tokens_done=300,
+        tokens_total=768,
+        perplexity=12.3456,
+        repeat=2,
+        repeats=3,
+    )
+    state = snapshot(running=(Running(run_id="r1", label="demo pydoc", progress=timing),))
+    assert "demo pydoc: latency repeat 2/3, 300/768 steps, perplexity 12.346" in state_line(state)
+    text = drawn(state, width=80)
+    assert "latency repeat 2/3, 300/768 steps, perplexity 12.346" in text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_in_a_narrow_terminal_nothing_that_counts_is_cut(width: int) -> None:
+    text = " ".join(drawn(snapshot(), width=width).split())
+    for part in ("9/20 done", "2 min 10 s left", "2,048/9,000 tokens", "perplexity 12.346"):
+        assert part in text
+
+
+def drawn(state: Snapshot, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(state))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_cause_is_told_once() -> None:
+    stream = io.StringIO()
+    display = PlainProgress(stream)
+    message = "the model does not load\nbecause of this"
+    for model in ("one", "two"):
+        name = {"model": model, "dataset": "pydoc", "method": "dense"}
+        row = {**name, "status": "failed", "error_kind": "model_load", "error_message": message}
+        display.row(row)
+    assert stream.getvalue() == (
+        "one pydoc dense: failed (model_load): the model does not load\n"
+        "two pydoc dense: failed (model_load), for the same reason\n"
+    )
+
+
+def test_long_paths_lose_their_start() -> None:
+    name = "file:/somewhere/far/away/in/a/deep/folder/of/texts/novel.txt"
+    assert shortened(name).startswith("file:…")
+    assert shortened(name).endswith("/of/texts/novel.txt")
+    assert len(shortened(name)) == LONGEST_NAME
+    assert shortened("EleutherAI/pythia-70m") == "EleutherAI/pythia-70m"
