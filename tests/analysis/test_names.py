@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from matplotlib import font_manager
 
 from analysis.cli import analysis
 from analysis.drawing.page import fonts
@@ -54,6 +55,11 @@ def run(store: Store, *arguments: str) -> Result:
     done = CliRunner().invoke(analysis, [*arguments, "--store", store.uri])
     assert done.exit_code == 0, done.output
     return done
+
+
+def has_ethiopic() -> bool:
+    entries = font_manager.fontManager.ttflist
+    return any("\u1200" in fonts._letters(entry) for entry in entries)
 
 
 class Tags(HTMLParser):
@@ -121,7 +127,7 @@ def test_rows_and_hints_of_the_store_hold_every_name(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("name", [NASTY[k] for k in (1, 2, 4, 7, 8)])
 def test_figures_and_the_report_show_every_name(name: str, tmp_path: Path) -> None:
     store = store_of(tmp_path, name)
     figures = ("results_summary", "main_comparison", "perplexity_over_position")
@@ -135,6 +141,7 @@ def test_figures_and_the_report_show_every_name(name: str, tmp_path: Path) -> No
     glyphs = [str(one.message) for one in caught if "font" in str(one.message)]
     assert len(glyphs) <= 1
     assert all("apt-get install" in message for message in glyphs)
+    assert bool(glyphs) == ("\u1200" in name and not has_ethiopic())
     tags = Tags()
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     tags.feed(page)

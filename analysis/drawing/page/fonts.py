@@ -6,9 +6,9 @@ not English.
 
 import unicodedata
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, FontProperties
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 
 from orchestrator.errors import UsageError
 
@@ -116,7 +117,17 @@ def replace_missing(figure: Figure) -> None:
     table = {ord(letter): REPLACEMENT for letter in wanted}
     for text in texts:
         text.set_text(text.get_text().translate(table))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        formatter = axis.get_major_formatter()
+        if isinstance(formatter, FuncFormatter):  # writes its names anew at every draw
+            formatter.func = partial(_translated, formatter.func, table)
     _say_missing(min(wanted))
+
+
+def _translated(
+    write: Callable[..., str], table: dict[int, str], value: float, place: int | None = None
+) -> str:
+    return write(value, place).translate(table)
 
 
 @cache
@@ -272,6 +283,8 @@ def _entry(name: str) -> FontEntry | None:
 
 
 def _letters(entry: FontEntry) -> set[str]:
+    if entry.name.startswith("Last Resort"):  # boxes that tell the script, no letters
+        return set()
     return _letters_of(entry.fname, getattr(entry, "index", 0))
 
 
