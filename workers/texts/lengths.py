@@ -1,21 +1,21 @@
 """How long the documents of an evaluation are, and what is wrong with its text, without its model.
 
 The tokenizer is enough, and of a long document a sample: four passages tell how many tokens its
-characters are to about a percent.
+characters are to about a percent. For the shipped model neither torch nor transformers is loaded:
+a plan of the quickstart is an answer, not a wait.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from transformers import AutoConfig
+from tokenizers import Tokenizer
 
 from workers.contract.cost import Text
 from workers.contract.errors import CorpusError
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec
-from workers.models.loading import trained_positions
-from workers.models.presets import preset_config
+from workers.models.presets import DEMO_FOLDER, preset_config
 from workers.models.sources import source_of
-from workers.models.tokenizer import read_tokenizer
 from workers.texts.corpora import Document, read_documents
 
 PASSAGES = 4
@@ -30,7 +30,7 @@ class Lengths:
 
     def __init__(self) -> None:
         self._documents: dict[tuple[Any, ...], Sequence[Document]] = {}
-        self._tokenizers: dict[tuple[Any, ...], Any] = {}
+        self._counters: dict[tuple[Any, ...], Callable[[str], int]] = {}
         self._texts: dict[tuple[Any, ...], Text] = {}
         self._positions: dict[tuple[Any, ...], int | None] = {}
 
@@ -57,12 +57,7 @@ class Lengths:
         """Return how many positions a model was trained on; None if its configuration is silent."""
         key = (spec.model, spec.model_revision)
         if key not in self._positions:
-            if spec.model.startswith(RANDOM_MODEL_PREFIX):
-                values = preset_config(spec.model.removeprefix(RANDOM_MODEL_PREFIX))
-                self._positions[key] = values.get("max_position_embeddings")
-            else:
-                config = AutoConfig.from_pretrained(**source_of(spec).arguments)
-                self._positions[key] = trained_positions(config.get_text_config())
+            self._positions[key] = _positions(spec)
         return self._positions[key]
 
     def _count(self, text: str, spec: EvalSpec) -> tuple[int, bool]:
@@ -80,8 +75,34 @@ class Lengths:
 
     def _tokens(self, text: str, spec: EvalSpec) -> int:
         key = (spec.model, spec.model_revision, spec.trust_remote_code)
-        if key not in self._tokenizers:
-            if spec.model.startswith(RANDOM_MODEL_PREFIX):
-                raise CorpusError(f"{spec.model} has no tokenizer: use `dataset: random`")
-            self._tokenizers[key] = read_tokenizer(source_of(spec))
-        return len(self._tokenizers[key](text, verbose=False)["input_ids"])
+        if key not in self._counters:
+            self._counters[key] = _counter(spec)
+        return self._counters[key](text)
+
+
+def _positions(spec: EvalSpec) -> int | None:
+    if spec.model.startswith(RANDOM_MODEL_PREFIX):
+        values = preset_config(spec.model.removeprefix(RANDOM_MODEL_PREFIX))
+    elif spec.model == "demo":
+        values = json.loads((DEMO_FOLDER / "config.json").read_text(encoding="utf-8"))
+    else:
+        from transformers import AutoConfig
+
+        from workers.models.loading import trained_positions
+
+        config = AutoConfig.from_pretrained(**source_of(spec).arguments)
+        return trained_positions(config.get_text_config())
+    return values.get("max_position_embeddings")
+
+
+def _counter(spec: EvalSpec) -> Callable[[str], int]:
+    """Return how many tokens a model's tokenizer makes of a text."""
+    if spec.model.startswith(RANDOM_MODEL_PREFIX):
+        raise CorpusError(f"{spec.model} has no tokenizer: use `dataset: random`")
+    if spec.model == "demo":
+        shipped = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
+        return lambda text: len(shipped.encode(text).ids)
+    from workers.models.tokenizer import read_tokenizer
+
+    tokenizer = read_tokenizer(source_of(spec))
+    return lambda text: len(tokenizer(text, verbose=False)["input_ids"])

@@ -1,5 +1,7 @@
 """Tokens counted without the model: exact for short texts, close for long ones."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from workers.contract.errors import SinkSweepError
 from workers.contract.spec import EvalSpec
 from workers.models.sources import source_of
 from workers.models.tokenizer import read_tokenizer
+from workers.texts.corpora import read_documents
 from workers.texts.heldout import pydoc_topics
 from workers.texts.lengths import Lengths
 
@@ -56,3 +59,21 @@ def test_a_text_that_cannot_be_evaluated_is_refused(tmp_path: Path, data: bytes)
 def test_the_trained_positions_of_the_model_are_known(tmp_path: Path) -> None:
     assert Lengths().positions(spec(tmp_path / "t.txt")) == 256
     assert Lengths().positions(spec(tmp_path / "t.txt", model="random:pythia-70m")) == 2048
+
+
+def test_the_shipped_tokenizer_counts_alike_with_and_without_transformers() -> None:
+    tokenizer = read_tokenizer(source_of(EvalSpec(model="demo", dataset="pydoc", method="dense")))
+    (document,) = read_documents(EvalSpec(model="demo", dataset="pydoc", method="dense"))
+    spec = EvalSpec(model="demo", dataset="pydoc", method="dense")
+    assert Lengths().text(spec).n_tokens == len(tokenizer(document.text)["input_ids"])
+
+
+def test_a_plan_of_the_quickstart_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    code = (
+        "import sys; from orchestrator.cli import sweep\n"
+        f"try: sweep(['plan', '--grid', 'quickstart', '--store', {str(tmp_path / 's')!r}])\n"
+        "except SystemExit as ending: assert not ending.code\n"
+        "print([name for name in ('torch', 'transformers', 'ray') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
