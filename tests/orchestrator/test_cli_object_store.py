@@ -61,5 +61,7 @@ def test_a_bucket_that_does_not_exist_is_said_before_anything_runs(
     arguments = ["launch", "--grid", "g.yaml", "--inline", "--store", "s3://no-such-bucket/x"]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 1
-    (line,) = result.stderr.strip().splitlines()
+    plan, line = result.stderr.strip().splitlines()
+    assert "2 to run" in plan
+    assert line.startswith("Error: ")
     assert "no-such-bucket" in line

@@ -14,7 +14,7 @@ from analysis.figures import registry
 from analysis.names import FIGURES, WIDTHS
 from analysis.rows import blocks, comparable, frames
 from tests.support.analysis_layout import crossed, outside, overlaps, texts
-from tests.support.analysis_rows import quickstart, row, table
+from tests.support.analysis_rows import attention, quickstart, row, table
 
 LONG = "a-model-with-a-name-as-long-as-they-come/checkpoint-000123456"
 CHINESE = "《红楼梦》第一回：甄士隐梦幻识通灵，贾雨村风尘怀闺秀（节选）"  # noqa: RUF001
@@ -43,7 +43,8 @@ CASES = {
     "many": (
         lambda: renamed(
             [row(method=m, window_size=w) for m in ("streaming", "recompute") for w in (64, 128)]
-            + [row(method="streaming", window_size=128, n_sink=n) for n in (0, 1)],
+            + [row(method="streaming", window_size=128, n_sink=n) for n in (0, 1)]
+            + [row(method="dense", changes=attention("text"))],
             [f"text number {number}" for number in range(12)],
         ),
         "en",

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.cli import analysis
-from analysis.figures import ablation, main_comparison, results_summary
+from analysis.figures import ablation, main_comparison, registry, results_summary
 from analysis.rows import comparable, frames, headline
 from orchestrator.store.store import Store
 from tests.support.analysis_rows import quickstart
@@ -241,7 +241,9 @@ class TestShown:
 
         chosen = comparable.choose(frames.load(original))
         with Look().drawing():
-            figure = main_comparison.draw(main_comparison.select(chosen), {}, Look())
+            figure = registry.FAMILIES["main_comparison"].draw(
+                main_comparison.select(chosen), {}, Look()
+            )
         names = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
         assert names[1] == "wikitext-103\n+2.50 %"
 

@@ -99,24 +99,27 @@ def test_a_store_is_not_copied_onto_itself(source: Store) -> None:
     assert "the store itself" in result.stderr
 
 
+FILE = "cluster_name: c\nprovider: {{type: local, head_ip: {head}}}\nauth: {{ssh_user: me}}\n"
+
+
 @pytest.fixture
-def ray_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `ray` that copies between folders of this machine, as rsync-down does between two."""
-    script = tmp_path / "bin" / "ray"
+def rsync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An `rsync` whose head is this machine, and a head `10.0.0.9` that lets nobody in."""
+    script = tmp_path / "bin" / "rsync"
     script.parent.mkdir()
     script.write_text(
-        '#!/bin/sh\n[ "$1" = rsync-down ] || exit 3\n'
-        'grep -q cluster_name "$2" || { echo "no cluster" >&2; exit 1; }\ncp -r "$3." "$4"\n'
+        '#!/bin/sh\ncase "$5" in *10.0.0.9*) echo "Connection refused" >&2; exit 255;; esac\n'
+        'cp -r "${5#*:}." "$6"\n'
     )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
     return script
 
 
-def test_a_folder_on_the_head_comes_through_ray(
-    source: Store, tmp_path: Path, ray_command: Path
+def test_a_folder_on_the_head_is_fetched_by_its_cluster_file(
+    source: Store, tmp_path: Path, rsync: Path
 ) -> None:
-    (tmp_path / "cluster.yaml").write_text("cluster_name: c\n")
+    (tmp_path / "cluster.yaml").write_text(FILE.format(head="10.0.0.1"))
     here = str(tmp_path / "here")
     cluster = ["--cluster", str(tmp_path / "cluster.yaml")]
     result = run("--from", source.uri, "--store", here, *cluster)
@@ -125,24 +128,26 @@ def test_a_folder_on_the_head_comes_through_ray(
 
 
 def test_a_head_that_does_not_answer_is_said_in_one_line(
-    source: Store, tmp_path: Path, ray_command: Path
+    source: Store, tmp_path: Path, rsync: Path
 ) -> None:
-    (tmp_path / "cluster.yaml").write_text("nothing: here\n")
+    (tmp_path / "cluster.yaml").write_text(FILE.format(head="10.0.0.9"))
     cluster = ["--cluster", str(tmp_path / "cluster.yaml")]
     result = run("--from", source.uri, "--store", str(tmp_path / "here"), *cluster)
     assert result.exit_code == 1
-    assert "cannot be copied: no cluster" in result.stderr
+    (line,) = result.stderr.splitlines()
+    assert "me@10.0.0.9" in line
+    assert "cannot be reached by SSH (Connection refused)" in line
 
 
-def test_without_ray_the_remedy_is_said(
+def test_without_rsync_the_remedy_is_said(
     source: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (tmp_path / "cluster.yaml").write_text("cluster_name: c\n")
+    (tmp_path / "cluster.yaml").write_text(FILE.format(head="10.0.0.1"))
     cluster = ["--cluster", str(tmp_path / "cluster.yaml")]
     result = run("--from", source.uri, "--store", str(tmp_path / "here"), *cluster)
     assert result.exit_code == 2
-    assert "install ray" in result.stderr
+    assert "rsync is not installed here: install it" in result.stderr
 
 
 def test_a_store_that_never_holds_still_is_given_up(
