@@ -1,10 +1,8 @@
 """What is wrong with the layout of a figure: texts on texts, texts outside, labels under lines."""
 
-from itertools import combinations
-
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from analysis.drawing.style import Look
 
@@ -12,69 +10,56 @@ TOLERANCE = 1.0
 """Pixels at 100 dpi that boxes may share: glyph boxes are a little larger than their ink."""
 
 
-def texts(figure: Figure, lang: str = "en") -> list[Text]:
-    """Every visible text that says something, legends and tick labels included."""
-    figure.set_dpi(100)
-    with Look(lang=lang).drawing():
-        figure.canvas.draw()
-    found = [
-        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()
-    ]
-    hidden = _undrawn(figure)
-    return [text for text in found if id(text) not in hidden]
+class Layout:
+    """A figure drawn once: its visible texts that say something, and their boxes in pixels."""
 
+    def __init__(self, figure: Figure, lang: str = "en") -> None:
+        figure.set_dpi(100)
+        with Look(lang=lang).drawing():
+            figure.canvas.draw()
+            hidden = _undrawn(figure)
+            self.figure = figure
+            self.texts = [
+                text
+                for text in figure.findobj(Text)
+                if text.get_visible() and text.get_text().strip() and id(text) not in hidden
+            ]
+            self.boxes = [text.get_window_extent() for text in self.texts]
+            self.edges = np.array([box.extents for box in self.boxes]).reshape(-1, 4)
 
-def overlaps(figure: Figure, lang: str = "en") -> list[tuple[str, str]]:
-    """Pairs of texts whose boxes overlap."""
-    boxes = [(text, _box(text)) for text in texts(figure, lang)]
-    return [
-        (one.get_text(), other.get_text())
-        for (one, first), (other, second) in combinations(boxes, 2)
-        if _area(Bbox.intersection(first, second))
-    ]
+    def overlaps(self) -> list[tuple[str, str]]:
+        """Pairs of texts whose boxes overlap."""
+        low = np.maximum(self.edges[:, None, :2], self.edges[None, :, :2])
+        high = np.minimum(self.edges[:, None, 2:], self.edges[None, :, 2:])
+        shared = np.triu((high - low > TOLERANCE).all(-1), k=1)
+        return [
+            (self.texts[one].get_text(), self.texts[other].get_text())
+            for one, other in zip(*shared.nonzero(), strict=True)
+        ]
 
+    def outside(self) -> list[str]:
+        """Texts that the edge of the figure cuts."""
+        width, height = self.figure.bbox.width, self.figure.bbox.height
+        limits = np.array([width, height]) + TOLERANCE
+        cut = (self.edges[:, :2] < -TOLERANCE).any(1) | (self.edges[:, 2:] > limits).any(1)
+        return [text.get_text() for text, is_cut in zip(self.texts, cut, strict=True) if is_cut]
 
-def outside(figure: Figure, lang: str = "en") -> list[str]:
-    """Texts that the edge of the figure cuts."""
-    width, height = figure.bbox.width, figure.bbox.height
-    return [
-        text.get_text()
-        for text in texts(figure, lang)
-        if not (
-            _box(text).x0 >= -TOLERANCE
-            and _box(text).y0 >= -TOLERANCE
-            and _box(text).x1 <= width + TOLERANCE
-            and _box(text).y1 <= height + TOLERANCE
-        )
-    ]
-
-
-def crossed(figure: Figure, lang: str = "en") -> list[str]:
-    """Annotations that a data line (not the grid) runs through."""
-    found = []
-    for axes in figure.axes:
-        lines = [line for line in axes.get_lines() if line.get_linestyle() not in ("None", "none")]
-        paths = [axes_path(line) for line in lines]
-        for text in (text for text in texts(figure, lang) if text.axes is not None):
-            if text not in text.axes.texts or text.get_bbox_patch() is not None:
-                continue
-            box = _box(text)
-            if any(path.intersects_bbox(box, filled=False) for path in paths if len(path.vertices)):
-                found.append(text.get_text())
-    return found
-
-
-def axes_path(line):
-    """A line's path in pixels."""
-    return line.get_transform().transform_path(line.get_path())
-
-
-def _box(text: Text) -> Bbox:
-    return text.get_window_extent()
-
-
-def _area(box: Bbox | None) -> bool:
-    return box is not None and box.width > TOLERANCE and box.height > TOLERANCE
+    def crossed(self) -> list[str]:
+        """Annotations that a data line (not the grid) runs through."""
+        paths = [
+            line.get_transform().transform_path(line.get_path())
+            for axes in self.figure.axes
+            for line in axes.get_lines()
+            if line.get_linestyle() not in ("None", "none")
+        ]
+        return [
+            text.get_text()
+            for text, box in zip(self.texts, self.boxes, strict=True)
+            if text.axes is not None
+            and text in text.axes.texts
+            and text.get_bbox_patch() is None
+            and any(path.intersects_bbox(box, filled=False) for path in paths if len(path.vertices))
+        ]
 
 
 def _undrawn(figure: Figure) -> set[int]:

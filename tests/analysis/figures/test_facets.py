@@ -9,7 +9,7 @@ from analysis.figures import registry
 from analysis.names import FIGURES
 from analysis.rows import comparable, frames
 from orchestrator.store.store import Store
-from tests.support.analysis_layout import outside, overlaps
+from tests.support.analysis_layout import Layout
 from tests.support.analysis_rows import row
 
 MODELS = ("demo", "random:pythia-70m", "smollm2-135m")
@@ -59,7 +59,8 @@ def test_facets_and_hues_of_three_models_overlap_nowhere(store, groups, name):
         except registry.MissingRowsError:
             assert name == "attention_sinks"
             return
-        assert overlaps(figure) == outside(figure) == []
+        layout = Layout(figure)
+        assert layout.overlaps() == layout.outside() == []
         titles = " ".join(axes.get_title(loc="left") for axes in figure.axes).replace("\n", " ")
         legend = " ".join(t.get_text() for one in figure.legends for t in one.get_texts())
         for model in MODELS:

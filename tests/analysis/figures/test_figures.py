@@ -13,7 +13,7 @@ from analysis.figures import registry
 from analysis.names import FIGURES
 from analysis.rows import blocks, comparable, frames
 from orchestrator.store.store import Store
-from tests.support.analysis_layout import overlaps
+from tests.support.analysis_layout import Layout
 from tests.support.analysis_rows import quickstart, row, table
 
 
@@ -255,7 +255,7 @@ class TestAblation:
         none.update(perplexity=3359.95, perplexity_low=3300.0, perplexity_high=3400.0)
         figure = draw(wild, "ablation_n_sink")
         assert figure.axes[0].get_yscale() == "log"
-        assert overlaps(figure) == []
+        assert Layout(figure).overlaps() == []
 
     def test_a_fixed_budget_counts_as_a_sink_ablation(self):
         rows = [

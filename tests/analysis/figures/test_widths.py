@@ -13,7 +13,7 @@ from analysis.errors import AnalysisError, DoesNotFitError
 from analysis.figures import registry
 from analysis.names import FIGURES, WIDTHS
 from analysis.rows import blocks, comparable, frames
-from tests.support.analysis_layout import crossed, outside, overlaps, texts
+from tests.support.analysis_layout import Layout
 from tests.support.analysis_rows import attention, quickstart, row, table
 
 LONG = "a-model-with-a-name-as-long-as-they-come/checkpoint-000123456"
@@ -80,10 +80,11 @@ def test_nothing_overlaps_or_is_cut_at_any_width(case, name):
         look = Look(lang=lang, width=inches, dpi=100)
         figure = family.draw(data, known, look)
         assert figure.get_size_inches()[0] == inches
-        assert overlaps(figure, lang) == [], place
-        assert outside(figure, lang) == [], place
-        assert crossed(figure, lang) == [], place
-        sizes = {text.get_fontsize() for text in texts(figure, lang)}
+        layout = Layout(figure, lang)
+        assert layout.overlaps() == [], place
+        assert layout.outside() == [], place
+        assert layout.crossed() == [], place
+        sizes = {text.get_fontsize() for text in layout.texts}
         assert min(sizes) >= 6
         assert place == "slide" or max(sizes) <= 8
         for line in (line for text in figure.texts for line in text.get_text().split("\n")):
@@ -101,7 +102,8 @@ def test_what_does_not_fit_is_refused_with_the_size_that_would(size, said):
 def test_figsize_gives_the_panels_what_is_left():
     figure = draw(quickstart(["pydoc"]), "pareto", Look(figsize=(3.3, 4.0), dpi=100))
     assert figure.get_size_inches().tolist() == [3.3, 4.0]
-    assert overlaps(figure) == outside(figure) == []
+    layout = Layout(figure)
+    assert layout.overlaps() == layout.outside() == []
 
 
 def test_title_and_caption_can_be_left_out():
@@ -140,7 +142,7 @@ def test_an_infinite_perplexity_stands_at_the_edge_with_a_mark():
             one.update(perplexity=float("inf"), perplexity_low=None, perplexity_high=None)
     for name in FIGURES:
         figure = draw(rows, name, Look(dpi=100))
-        assert overlaps(figure) == [], name
+        assert Layout(figure).overlaps() == [], name
     axes = draw(rows, "ablation_n_sink", Look(dpi=100)).axes[0]
     (mark,) = [line for line in axes.get_lines() if line.get_marker() == "^"]
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0.0], [1.0])
