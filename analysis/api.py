@@ -97,9 +97,9 @@ class Plot:
         paired comparison, the increase of a perplexity in percent or a speedup. Raises `UsageError`
         where a line would join what is not comparable, or a point would stand for several results.
         """
-        wanted = chart.Chart(x=x, y=y, hue=hue, col=col, baseline=baseline)
+        wanted = chart.Encoding(x=x, y=y, hue=hue, col=col, baseline=baseline)
         rows = _plain(frame)
-        points = chart.select(rows, wanted, _blocks(frame, shown.block_rows(rows)))
+        points = chart.select_points(rows, wanted, _blocks(frame, shown.block_rows(rows)))
         return _chart(points, **options)
 
     def main_comparison(self, frame: pd.DataFrame, **options: Any) -> Figure:
@@ -194,7 +194,7 @@ def _chart(
             FigureCanvasAgg(figure)
             axes = figure.subplots(1, len(names), squeeze=False)[0].tolist()
         places = _several(axes, names)
-        chart.draw(points, places, look)
+        chart.draw_points(points, places, look)
     return _owner(places[0], title)
 
 

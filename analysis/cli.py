@@ -13,7 +13,7 @@ from analysis.commands.report import report
 from analysis.commands.table import table
 from analysis.commands.transfer import export, import_
 from orchestrator.commands.options import SweepGroup
-from orchestrator.process import run
+from orchestrator.process import run_command
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +32,7 @@ for _command in (plot, table, report, audit, compare, import_, export):
 
 def main() -> None:
     """Run the command line."""
-    run(analysis, "analysis")
+    run_command(analysis, "analysis")
 
 
 if __name__ == "__main__":

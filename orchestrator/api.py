@@ -15,7 +15,7 @@ from orchestrator.progress.display import progress_for
 from orchestrator.progress.snapshot import Listener, Silent, Snapshot
 from orchestrator.reports.plan import Plan, make_plan
 from orchestrator.reports.status import Status, read_status
-from orchestrator.store.heartbeats import watch as _watch
+from orchestrator.store.heartbeats import watch_drivers
 from orchestrator.store.query import Query, select_rows
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
@@ -97,7 +97,7 @@ def status(store: StoreLike = "results", grid: Grid | None = None) -> Status:
 
 def watch(store: StoreLike = "results") -> Iterator[list[Snapshot]]:
     """Yield the states of all drivers on a store, about once a second, until none is left."""
-    for states in _watch(Store(store)):
+    for states in watch_drivers(Store(store)):
         yield [Snapshot.from_json(state) for state in states]
 
 

@@ -15,7 +15,7 @@ from orchestrator.commands.plan import plan
 from orchestrator.commands.results import results
 from orchestrator.commands.status import status
 from orchestrator.commands.submit import submit
-from orchestrator.process import run
+from orchestrator.process import run_command
 
 
 @click.group(cls=SweepGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,7 +38,7 @@ for _command in (
 
 def main() -> None:
     """Run the command line."""
-    run(sweep, "sweep")
+    run_command(sweep, "sweep")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ EVALUATOR_THREAD = "evaluator"
 """Name of the thread that evaluates in this process."""
 
 
-def run(command: Callable[..., Any], name: str) -> None:
+def run_command(command: Callable[..., Any], name: str) -> None:
     """Run a console script's command, and leave with its exit code."""
     settle()
     code = EXIT_FAILED

@@ -106,6 +106,8 @@ def test_every_file_is_short_enough_to_be_read_in_one_sitting() -> None:
     }
     too_long = {name: n for name, n in lengths.items() if n > LONGEST_FILE}
     assert too_long == {}
+    short = [name for name, n in lengths.items() if n < 40 and not name.endswith("__init__.py")]
+    assert len(short) < 8, short
 
 
 def test_package_markers_are_empty() -> None:
@@ -187,6 +189,32 @@ def test_no_folder_holds_more_than_nine_files() -> None:
     for path in modules(*PACKAGES):
         folders[path.parent] = folders.get(path.parent, 0) + (path.name != "__init__.py")
     assert {str(folder): n for folder, n in folders.items() if n > MOST_FILES} == {}
+
+
+def public_definitions() -> dict[str, list[str]]:
+    """Every public function and class by name, with the modules that define one."""
+    found: dict[str, list[str]] = {}
+    for path in modules(*PACKAGES):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    return found
+
+
+def test_a_public_name_stands_for_one_thing() -> None:
+    """A command and the API share their verb with what they call; every figure is a `page`."""
+
+    def counts(name: str, place: str) -> bool:
+        is_verb = "/commands/" in place or place.endswith(("/api.py", "/cli.py"))
+        is_figure = place.startswith("analysis/figures/") and name in ("select", "page")
+        return not is_verb and not is_figure and name != "main"
+
+    shared = {
+        name: own
+        for name, places in public_definitions().items()
+        if len(own := [place for place in places if counts(name, place)]) > 1
+    }
+    assert shared == {}
 
 
 def tracked() -> list[Path]:

@@ -239,13 +239,13 @@ def unavailable(spec: EvalSpec) -> str | None:
     """
     if is_hub_model(spec.model):
         revision = spec.model_revision or "main"
-        if reason := hub.unavailable(spec.model, "model", revision, "config.json"):
+        if reason := hub.unavailable_on_hub(spec.model, "model", revision, "config.json"):
             return reason
     if is_hub_dataset(spec.dataset):
         corpus = HUB_CORPORA[spec.dataset]
         revision = spec.dataset_revision or corpus.revision
         pattern = f"{corpus.folder}/{spec.split}-*.parquet"
-        return hub.unavailable(corpus.repo, "dataset", revision, pattern)
+        return hub.unavailable_on_hub(corpus.repo, "dataset", revision, pattern)
     return None
 
 

@@ -91,7 +91,7 @@ def _beside_published(frame: "pd.DataFrame", form: str) -> None:
         return
     for one in found:
         is_time = one.measure != "perplexity"
-        write = numbers.milliseconds if is_time else numbers.perplexity
+        write = numbers.milliseconds if is_time else numbers.perplexity_text
         what = f"{one.name}: {'ms per token' if is_time else 'perplexity'}"
         theirs = f"{write(one.published)} published ({one.where})"
         if one.ours is None:
@@ -108,14 +108,14 @@ def _line(one: "Difference") -> str:
 
     parts = [f"{one.name}:"]
     if one.perplexity_a is not None and one.perplexity_b is not None:
-        values = f"{numbers.perplexity(one.perplexity_a)} -> {numbers.perplexity(one.perplexity_b)}"
-        parts.append(f"perplexity {values}")
+        values = map(numbers.perplexity_text, (one.perplexity_a, one.perplexity_b))
+        parts.append(f"perplexity {' -> '.join(values)}")
     if one.increase is not None:
         if one.increase_low is None or one.increase_high is None:
             parts.append(f"({numbers.percent(one.increase, signed=True)}, no common blocks)")
         else:
             interval = Interval(one.increase, one.increase_low, one.increase_high)
-            parts.append(f"({numbers.increase(interval)})")
+            parts.append(f"({numbers.increase_text(interval)})")
     if one.speedup is not None:
         parts.append(f"speed {numbers.times(one.speedup)}")
         if one.speedup_low is not None and one.speedup_high is not None:

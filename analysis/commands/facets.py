@@ -46,7 +46,7 @@ def _compared(frame: "pd.DataFrame", column: str) -> "list[Any]":
     return list(frame.loc[paired, column].dropna().unique())
 
 
-def left_out(
+def notes_left_out(
     frame: "pd.DataFrame", found: "Mapping[str, Selection]", options: Mapping[str, Any]
 ) -> Iterator[str]:
     """Say what the figures do not show, and the options that do."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def store_option(command: _Command) -> _Command:
+def existing_store_option(command: _Command) -> _Command:
     """`--store`: where the rows are."""
     return click.option(
         "--store",
@@ -31,7 +31,7 @@ def row_options(command: _Command) -> _Command:
     """`--store`, `--device`, `--where`, `--baseline-stride`: which rows."""
     for option in reversed(
         (
-            store_option,
+            existing_store_option,
             click.option("--device", metavar="NAME", help="Show only what this device measured."),
             click.option(
                 "--where",

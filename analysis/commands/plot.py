@@ -173,7 +173,7 @@ def _draw_once(
     groups = facets.groups(frame, options, run.store.uri)
     if run.look.published:
         _warn_if_unpublished(groups)
-    for note in facets.left_out(frame, groups, options):
+    for note in facets.notes_left_out(frame, groups, options):
         warn(note)
 
     def target(name: str) -> Path:
@@ -224,7 +224,7 @@ def _explain(run: Run, drawn: "list[Drawn]", frame: "pd.DataFrame") -> None:
     from analysis.outputs import folder
 
     entries = [
-        folder.Entry(
+        folder.SavedFigure(
             path=one.path,
             title=one.title,
             caption=one.caption,

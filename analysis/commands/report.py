@@ -44,7 +44,7 @@ def report(out: Path | None, watch: bool, **options: Any) -> None:
     frame = on_device(read_frame(store, options, partners=True), options["device"])
     if frame.empty:
         choose(frame, store=store.uri)  # raises, with the command that fills the store
-    page.write(page.render(store, frame, stride=options["stride"]), path)
+    page.write_report(page.render_report(store, frame, stride=options["stride"]), path)
     click.echo(path)
 
 
@@ -62,7 +62,9 @@ def _follow(store: "Store", path: Path, options: dict[str, Any]) -> None:
         if parts != before or not runs:
             refresh = REFRESH_SECONDS if runs else 0
             frame = read_frame(store, options, partners=True)
-            page.write(page.render(store, frame, stride=options["stride"], refresh=refresh), path)
+            page.write_report(
+                page.render_report(store, frame, stride=options["stride"], refresh=refresh), path
+            )
             click.echo(f"{path}: {len(frame)} results")
             before = parts
         if not runs:

@@ -55,7 +55,7 @@ def table(form: str, everything: bool, columns: str | None, **options: Any) -> N
     sums = blocks.read(store, shown.block_rows(rows))
     rows = shown.prepared(rows, sums)
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
-    click.echo(rendering.render(rows, shown.chosen(names, rows), sums, form))
+    click.echo(rendering.render_table(rows, shown.chosen(names, rows), sums, form))
     if form == "text":
         _explain(found)
     for one in found:

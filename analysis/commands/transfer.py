@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from analysis.commands.options import (
+    existing_store_option,
     open_store,
     read_frame,
     row_options,
-    store_option,
     strict_option,
     warn,
 )
@@ -18,7 +18,7 @@ from analysis.names import EXPORT_FORMATS
 
 @click.command(name="import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@store_option
+@existing_store_option
 def import_(folder: Path, uri: str) -> None:
     """Read the original experiment's JSON result files as rows marked `imported`.
 
@@ -27,7 +27,7 @@ def import_(folder: Path, uri: str) -> None:
     """
     from analysis.outputs import original_format
 
-    rows, skipped = original_format.read_folder(folder)
+    rows, skipped = original_format.read_originals(folder)
     store = open_store(uri)
     known = set(store.trials(["row_id"]).column("row_id").to_pylist())
     fresh = [row for row in rows if row["row_id"] not in known]
@@ -69,6 +69,6 @@ def export(folder: Path, forms: tuple[str, ...], **options: Any) -> None:
                 chosen = comparable.choose(measured, store=store.uri, stride=options["stride"])
                 paths += original_format.write_files(original_format.original(chosen), folder)
         else:
-            paths = [exporting.write(frame.drop(columns="reported"), folder, form)]
+            paths = [exporting.write_results(frame.drop(columns="reported"), folder, form)]
         for path in paths:
             click.echo(path)

@@ -14,7 +14,7 @@ Write = Callable[[float], str]
 MISSING = "–"  # noqa: RUF001
 
 
-def perplexity(value: float) -> str:
+def perplexity_text(value: float) -> str:
     """Write a perplexity with two decimals, or as a whole number from a thousand on."""
     if value == float("inf"):
         return "∞"
@@ -51,7 +51,7 @@ def share(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def increase(interval: Interval) -> str:
+def increase_text(interval: Interval) -> str:
     """Write a relative difference with its interval: `+0.93 % [+0.41, +1.48]`."""
     bounds = (interval.low, interval.high)
     low, high = (percent(bound, signed=True).removesuffix(" %") for bound in bounds)

@@ -46,7 +46,7 @@ def room(look: Look) -> float:
     return look.inches - 2 * MARGIN
 
 
-def fitted(
+def fit_table(
     heads: Mapping[str, str],
     cells: Sequence[Mapping[str, str]],
     look: Look,
@@ -83,7 +83,7 @@ def height(table: Table, box: Sequence[str], look: Look) -> float:
     return _box_height(box, look) + sum(table.row_lines(row) * step + ROW_GAP for row in rows)
 
 
-def draw(axes: Axes, table: Table, box: Sequence[str], look: Look) -> None:
+def draw_table(axes: Axes, table: Table, box: Sequence[str], look: Look) -> None:
     """Write the cells: texts flush left, numbers flush right, a rule under every line."""
     axes.set_axis_off()
     size, wide = look.type.value, room(look)

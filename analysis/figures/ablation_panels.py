@@ -163,9 +163,13 @@ class _Drawn:
         place_labels(axes, whole if all_fit(axes, whole, self.look) else short, self.look)
 
     def _quality_label(self, row: dict[Any, Any], *, with_interval: bool) -> Label:
-        value = numbers.perplexity(row["perplexity"])
+        value = numbers.perplexity_text(row["perplexity"])
         interval = to_best(self.data, row["row_id"], self.blocks) if with_interval else None
-        text = f"{value}\n{numbers.increase(interval)}".replace(" [", "\n[") if interval else value
+        text = (
+            f"{value}\n{numbers.increase_text(interval)}".replace(" [", "\n[")
+            if interval
+            else value
+        )
         return Label(row["x"], row["perplexity"], text, self.look.ground.ink, at_top=with_interval)
 
 

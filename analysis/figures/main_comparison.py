@@ -24,7 +24,7 @@ COLUMNS = 2
 ROWS_SIDE_BY_SIDE = 6.5
 """Inches from which two panels of rows, with their names and numbers, stand side by side."""
 
-select = headline.choose
+select = headline.select_headline
 
 
 def page(data: Headline, blocks: Blocks, look: Look) -> Page:
@@ -65,7 +65,7 @@ def _perplexity(data: Headline, blocks: Blocks, names: list[str], look: Look) ->
     return bars.Chart(
         series=_methods(data, columns, "quality", look),
         names=names,
-        write=numbers.perplexity,
+        write=numbers.perplexity_text,
         absent=look.text("not_measured"),
         label=look.text("perplexity"),
         label_log=look.text("perplexity_log"),
@@ -154,7 +154,7 @@ def _increase(row: Mapping[Hashable, Any], blocks: Blocks, selection: Selection)
         increase = row["perplexity_increase"]
         return "" if is_missing(increase) else numbers.percent(increase, signed=True)
     interval = difference(blocks, row["row_id"], row["quality_partner"])
-    return "" if interval is None else numbers.increase(interval).replace(" [", "\n[")
+    return "" if interval is None else numbers.increase_text(interval).replace(" [", "\n[")
 
 
 def _caption(data: Headline, look: Look) -> list[str]:

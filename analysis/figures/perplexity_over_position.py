@@ -48,7 +48,7 @@ class Position:
 
 def select(selection: Selection) -> Position:
     """Pick the text with the most methods at the headline configuration, the longest one."""
-    chosen = headline.choose(selection)
+    chosen = headline.select_headline(selection)
     rows = selection.rows
     rows = rows[rows["perplexity"].notna() & rows["block_size"].notna()]
     budget = chosen.n_sink + chosen.window_size

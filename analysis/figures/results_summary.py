@@ -64,7 +64,7 @@ class Summary:
 
 def select(selection: Selection) -> Summary:
     """Pick the headline configuration and what it is read against."""
-    chosen = headline.choose(selection)
+    chosen = headline.select_headline(selection)
     rows, budget = selection.rows, chosen.n_sink + chosen.window_size
     sinkless = rows["method"].eq("streaming") & rows["n_sink"].eq(0)
     ours = rows["n_sink"].eq(chosen.n_sink) & rows["window_size"].eq(chosen.window_size)
@@ -90,7 +90,7 @@ def page(data: Summary, blocks: Blocks, look: Look) -> Page:
     """Return the table, with the setting in a box above it."""
     heads = {name: look.text(f"col_{name}") for name in COLUMNS}
     cells = list(lines(data, blocks))
-    table = tables.fitted(heads, cells, look, group="dataset", texts=TEXTS)
+    table = tables.fit_table(heads, cells, look, group="dataset", texts=TEXTS)
     box = fonts.wrap(_box(data, look), tables.room(look) - 0.2, look.type.value)
     panel = Panel("", partial(_draw, table, box, look), inches=tables.height(table, box, look))
     caption = [*captions.setting(data.headline.selection, look), *notes(data, look)]
@@ -102,17 +102,18 @@ def page(data: Summary, blocks: Blocks, look: Look) -> Page:
 
 
 def _draw(table: tables.Table, box: list[str], look: Look, axes: Axes, later: Later) -> None:
-    tables.draw(axes, table, box, look)
+    tables.draw_table(axes, table, box, look)
 
 
 def _line(row: Mapping[str, Any], blocks: Blocks) -> dict[str, str]:
     interval = difference(blocks, row["row_id"], row["quality_partner"])
-    written = numbers.increase(interval) if interval else _percent(row["perplexity_increase"])
+    written = numbers.increase_text(interval) if interval else _percent(row["perplexity_increase"])
     return {
         "dataset": captions.dataset_name(str(row["dataset"])),
         "method": str(row["method_label"]) + ("*" if row["hollow"] else ""),
         "cache": _cache(row),
-        "perplexity": _with_range(row, "perplexity", numbers.perplexity) + _dagger(row, "quality"),
+        "perplexity": _with_range(row, "perplexity", numbers.perplexity_text)
+        + _dagger(row, "quality"),
         "runtime": _written(row["runtime_ms"], numbers.milliseconds) + _dagger(row, "speed"),
         "speedup": _written(row["speedup"], numbers.times),
         "compression": _written(row["compression_ratio"], numbers.share),

@@ -74,7 +74,7 @@ BASELINES = ("recompute",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chart:
+class Encoding:
     """What to draw against what."""
 
     x: str
@@ -96,14 +96,14 @@ class Chart:
 class Points:
     """The points of a chart: the frame's rows, with `x`, `y`, `low`, `high` and `hollow_why`."""
 
-    chart: Chart
+    chart: Encoding
     rows: pd.DataFrame
     label: str
     left_out: int
     """Rows without a value, or without a comparable baseline."""
 
 
-def select(frame: pd.DataFrame, chart: Chart, blocks: Blocks) -> Points:
+def select_points(frame: pd.DataFrame, chart: Encoding, blocks: Blocks) -> Points:
     """Return the points of a chart.
 
     Raises `UsageError` for a column that is not there, a value that cannot be compared with the
@@ -128,7 +128,7 @@ def select(frame: pd.DataFrame, chart: Chart, blocks: Blocks) -> Points:
     return Points(chart, rows.sort_values("x"), measure.label, len(frame) - len(rows))
 
 
-def draw(points: Points, axes: Sequence[Axes], look: Look) -> None:
+def draw_points(points: Points, axes: Sequence[Axes], look: Look) -> None:
     """Draw one panel for each value of `col`, in order."""
     chart, rows = points.chart, points.rows
     hues = sorted(rows[chart.hue].dropna().unique(), key=str) if chart.hue else [None]
@@ -160,7 +160,7 @@ def _known(frame: pd.DataFrame, role: str, name: str | None) -> None:
         raise UsageError(f"{role}={name!r}: no such column{did_you_mean(name, columns)}")
 
 
-def _compared(chart: Chart) -> str:
+def _compared(chart: Encoding) -> str:
     """Return the column that is drawn: y, or its comparison with the baseline."""
     if chart.baseline is None:
         return chart.y
@@ -193,7 +193,7 @@ def _hollow(rows: pd.DataFrame, measure: Measure) -> "pd.Series[str]":
     return why
 
 
-def _refuse_mixtures(rows: pd.DataFrame, chart: Chart, measure: Measure) -> None:
+def _refuse_mixtures(rows: pd.DataFrame, chart: Encoding, measure: Measure) -> None:
     """Refuse two results at one point, and a line through results that are not comparable."""
     told = [chart.x, *chart.groups]
     free = {*told, *(key for name in told for key in FOLLOWS.get(name, ()))}
@@ -236,7 +236,7 @@ def _line(axes: Axes, rows: pd.DataFrame, label: str, style: tuple[str, str], lo
     axes.plot(empty["x"], empty["y"], marker, color=color, markerfacecolor="white")
 
 
-def _scale(axes: Axes, rows: pd.DataFrame, chart: Chart) -> None:
+def _scale(axes: Axes, rows: pd.DataFrame, chart: Encoding) -> None:
     """Use logarithms where values span decades, and 0 as the foot of times."""
     x, y = rows["x"], rows["y"]
     if pd.api.types.is_numeric_dtype(x) and len(x) and x.min() > 0 and x.max() / x.min() >= 8:

@@ -94,7 +94,7 @@ COLUMNS: Mapping[str, Column] = {
             value="perplexity",
             low="perplexity_low",
             high="perplexity_high",
-            write=numbers.perplexity,
+            write=numbers.perplexity_text,
             spoilt_by="quality_unusable",
         ),
         Column(

@@ -35,7 +35,7 @@ SHOWN = (
 """Columns of the Markdown table; the other formats hold all."""
 
 
-def write(frame: pd.DataFrame, folder: Path, form: str) -> Path:
+def write_results(frame: pd.DataFrame, folder: Path, form: str) -> Path:
     """Write every row as one file `results.<form>`. Raises `AnalysisError` if that fails."""
     path = folder / f"results.{'md' if form == 'markdown' else form}"
     _guarded(partial(_WRITERS[form], frame, path), path)

@@ -32,7 +32,7 @@ _LATEX = str.maketrans(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class SavedFigure:
     """One figure of the folder."""
 
     path: Path
@@ -49,7 +49,7 @@ class Entry:
         return f"fig:{self.path.stem.replace('_', '-')}"
 
 
-def explain(entries: Sequence[Entry], folder: Path) -> list[Path]:
+def explain(entries: Sequence[SavedFigure], folder: Path) -> list[Path]:
     """Write both files; return their paths. Raises `AnalysisError` where that is not possible."""
     texts = {README: _readme(entries), TEX: _tex(entries)}
     try:
@@ -66,7 +66,7 @@ def size(path: Path) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
-def _readme(entries: Sequence[Entry]) -> str:
+def _readme(entries: Sequence[SavedFigure]) -> str:
     parts = ["# Figures\n", "Made by `analysis plot`; `figures.tex` has the same for LaTeX.\n"]
     for one in entries:
         parts += [
@@ -79,7 +79,7 @@ def _readme(entries: Sequence[Entry]) -> str:
     return "\n".join(parts)
 
 
-def _tex(entries: Sequence[Entry]) -> str:
+def _tex(entries: Sequence[SavedFigure]) -> str:
     parts = [r"% \input this file, or take single figures; it needs \usepackage{graphicx}"]
     for one in entries:
         caption = f"{one.title}. {one.caption}".translate(_LATEX)

@@ -41,7 +41,7 @@ _ENVIRONMENT = {
 """Columns and what the newer files call them in `env`."""
 
 
-def read_folder(folder: Path) -> tuple[list[Row], list[str]]:
+def read_originals(folder: Path) -> tuple[list[Row], list[str]]:
     """Return the rows of every result file below a folder, and the files that are none.
 
     Raises `AnalysisError` if there is no result file.
@@ -211,7 +211,7 @@ def reported(frame: pd.DataFrame, *, apart: bool = False) -> Iterator[tuple[str,
 
 def original(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (file name, content) in the original experiment's format; unknown is null."""
-    chosen = headline.choose(selection)
+    chosen = headline.select_headline(selection)
     for dataset in chosen.datasets:
         ours = _row(chosen.streaming.loc[dataset].to_dict())
         base = _row(chosen.baseline.loc[dataset].to_dict())

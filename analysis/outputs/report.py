@@ -57,7 +57,7 @@ READING = (
 )
 
 
-def render(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh: int = 0) -> str:
+def render_report(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh: int = 0) -> str:
     """Return the page: every result, the findings over them, the figures of each group.
 
     refresh: seconds after which a browser reads the page again; 0: never.
@@ -87,7 +87,7 @@ def render(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh: int =
     )
 
 
-def write(page: str, path: Path) -> None:
+def write_report(page: str, path: Path) -> None:
     """Write the page, whole or not at all. Raises `AnalysisError` where that is not possible."""
     beside = path.with_name(f"_{path.name}")
     try:

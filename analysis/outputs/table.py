@@ -23,7 +23,7 @@ GROUP = ["source", "model", "dtype", "dataset", "n_tokens"]
 """Rows among which one may be the best."""
 
 
-def render(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks, form: str) -> str:
+def render_table(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks, form: str) -> str:
     """Write prepared rows in one of `FORMATS`."""
     return FORMATS[form](rows, columns, blocks)
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.rows.pairing import TEXT_CHOICES, pair
-from analysis.rows.rules import mark
+from analysis.rows.rules import mark_unusable
 from orchestrator.errors import UsageError
 from orchestrator.store.query import Condition
 from orchestrator.store.store import Store
@@ -78,8 +78,8 @@ def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
     # Rows from before a choice existed took what is its default now.
     chosen = {name: frame[name].fillna(DEFAULTS[name]) for name in TEXT_CHOICES if name in frame}
     frame = frame.assign(**chosen)
-    frame = pair(mark(frame.reset_index(drop=True)), stride=baseline_stride)
-    return frame.assign(method_label=method_labels(frame), hollow=hollow(frame))
+    frame = pair(mark_unusable(frame.reset_index(drop=True)), stride=baseline_stride)
+    return frame.assign(method_label=method_labels(frame), hollow=hollow_rows(frame))
 
 
 def method_labels(frame: pd.DataFrame) -> pd.Series:
@@ -93,7 +93,7 @@ def method_labels(frame: pd.DataFrame) -> pd.Series:
     return label
 
 
-def hollow(frame: pd.DataFrame) -> pd.Series:
+def hollow_rows(frame: pd.DataFrame) -> pd.Series:
     """Mark streaming rows that evicted nothing or went beyond the trained positions."""
     never = (frame["method"] == "streaming") & (frame["evicted_tokens"] == 0)
     beyond = frame["beyond_training_length"].fillna(False).astype(bool)

@@ -43,7 +43,7 @@ class Headline:
         return [str(row_id) for row_id in rows.dropna()]
 
 
-def choose(selection: Selection) -> Headline:
+def select_headline(selection: Selection) -> Headline:
     """Pick the configuration that is most complete, never hollow if it can be avoided.
 
     Complete: with a comparable baseline on the most texts. Among equals the usual four sinks

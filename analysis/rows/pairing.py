@@ -67,7 +67,7 @@ UNUSABLE = "the time cannot be used: {reason}"
 def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
     """Return the frame with what its pairs say; one row stays one row, in the same order.
 
-    A number that `analysis.rows.rules.mark` calls unusable is in no pair. `stride` is the
+    A number that `analysis.rows.rules.mark_unusable` calls unusable is in no pair. `stride` is the
     `recompute_stride` of the baseline; anything but 1 must be labelled where it is shown.
     Added columns: `quality_partner`, `baseline_perplexity`, `perplexity_increase` (a fraction),
     `speed_partner`, `baseline_runtime_ms`, `speedup`, `speedup_low`, `speedup_high` (from the

@@ -3,7 +3,7 @@
 Each rule is a pure function from a frame to breaches. The rules are the mistakes that were made
 before: a configuration that never evicted, a first run that paid the device's cold start, rows
 of different machines compared, a baseline that was cheaper than it looked. A breach that spoils
-a number is marked on the row (`mark`), before anything is paired: a spoiled number has no
+a number is marked on the row (`mark_unusable`), before anything is paired: a spoiled number has no
 partner and is nobody's partner, and no figure, table or headline takes it for a result.
 `analysis.outputs.audit` words the breaches for people.
 """
@@ -57,7 +57,7 @@ def breaches(frame: pd.DataFrame) -> list[Breach]:
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
 
 
-def mark(frame: pd.DataFrame) -> pd.DataFrame:
+def mark_unusable(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `quality_unusable` and `speed_unusable`: the broken rules that spoil a number, or null.
 
     Several rules are joined by a comma. The frame need not be paired yet.
@@ -180,7 +180,7 @@ def mixed_places(frame: pd.DataFrame) -> Iterator[Breach]:
             yield Breach(rule="mixed-devices", severity="note", message=message, rows=part)
 
 
-def parity(frame: pd.DataFrame) -> Iterator[Breach]:
+def parity_exceeded(frame: pd.DataFrame) -> Iterator[Breach]:
     """Every worker checks its parallel pass against the real rolling cache."""
     rows = frame[frame["source"].eq("measured") & frame["perplexity"].notna()]
     message = f"self-check differs by more than {PARITY_LIMIT} nats"
@@ -256,11 +256,11 @@ RULES: tuple[Rule, ...] = (
     mixed_places,
     cold_starts,
     unsteady,
-    parity,
+    parity_exceeded,
     provenance,
     texts,
 )
-SPOILING: tuple[Rule, ...] = (identical, device_shared, disturbed, cold_starts, parity)
+SPOILING: tuple[Rule, ...] = (identical, device_shared, disturbed, cold_starts, parity_exceeded)
 """The rules whose breaches spoil a number; they need no pairs."""
 
 

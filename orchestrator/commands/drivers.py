@@ -110,17 +110,17 @@ def _follow(store: "Store", console: "Console") -> bool:
     from rich.live import Live
 
     from orchestrator.progress.display import plain_line, render_drivers
-    from orchestrator.store.heartbeats import watch
+    from orchestrator.store.heartbeats import watch_drivers
 
     seen = False
     if console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
-            for states in watch(store):
+            for states in watch_drivers(store):
                 seen = True
                 live.update(render_drivers(states), refresh=True)
     else:
         due = 0.0
-        for states in watch(store):
+        for states in watch_drivers(store):
             seen = True
             if time.monotonic() >= due:
                 due = time.monotonic() + PLAIN_SECONDS

@@ -57,7 +57,7 @@ def launch(store_uri: str, as_json: bool, **options: Any) -> None:
     if as_json:
         echo_json({**summary.ending(), "store": store_uri})
     else:
-        click.echo(describe(summary, store_uri))
+        click.echo(describe_launch(summary, store_uri))
     for path, reason in store.damaged:
         click.echo(f"warning: damaged file left out: {path}: {reason}", err=True)
     click.get_current_context().exit(summary.exit_code)
@@ -78,7 +78,7 @@ def _listener(notify_url: str | None) -> Iterator["Listener"]:
             yield stack.enter_context(closing(Notifier(notify_url, display)))
 
 
-def describe(summary: "Snapshot", store_uri: str) -> str:
+def describe_launch(summary: "Snapshot", store_uri: str) -> str:
     """Return the end of a launch as lines of text."""
     from orchestrator.progress.causes import grouped
     from orchestrator.progress.display import duration

@@ -50,7 +50,7 @@ def plan(
         cost = None if price is None else made.cost(price)
         echo_json({**made.as_json(), "cost": cost})
     else:
-        click.echo(describe(made, store_uri, price))
+        click.echo(describe_plan(made, store_uri, price))
     if made.problems:  # a launch would fail on them
         click.get_current_context().exit(EXIT_USAGE)
 
@@ -68,7 +68,7 @@ def _accelerators(address: str | None, grid: "Sweep") -> list[str]:
         return [kind for node in (*alive, *possible) if node.gpus for kind in node.accelerators]
 
 
-def describe(made: "Plan", store_uri: str, price: float | None) -> str:
+def describe_plan(made: "Plan", store_uri: str, price: float | None) -> str:
     """Return a plan as lines of text."""
     from orchestrator.reports.tables import text_table
 

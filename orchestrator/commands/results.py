@@ -45,14 +45,14 @@ def results(store_uri: str, form: str, **options: Any) -> None:
     chosen = tuple(columns.split(",")) if columns else _default_columns(form, options["attempts"])
     store = Store(store_uri)
     table = select_rows(store, Query(columns=chosen, **options))
-    click.echo(render(table, form))
+    click.echo(render_results(table, form))
     if table.num_rows == 0:
         click.echo(f"no such row in {store_uri}", err=True)
     for path, reason in store.damaged:
         click.echo(f"warning: damaged file left out: {path}: {reason}", err=True)
 
 
-def render(table: "pa.Table", form: str) -> str:
+def render_results(table: "pa.Table", form: str) -> str:
     """Return rows in one of the formats."""
     from orchestrator.reports import tables
 

@@ -55,10 +55,10 @@ def status(
     if as_json:
         echo_json(found.as_json())
     else:
-        click.echo(describe(found, store_uri))
+        click.echo(describe_status(found, store_uri))
 
 
-def describe(found: "Status", store_uri: str) -> str:
+def describe_status(found: "Status", store_uri: str) -> str:
     """Return a status as lines of text."""
     sections = [_drivers(found), _sweeps(found, store_uri), _entries(found), _causes(found)]
     sections.append([f"damaged: {path}: {reason}" for path, reason in found.damaged])

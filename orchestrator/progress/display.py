@@ -82,7 +82,7 @@ class LiveProgress:
 
     def update(self, snapshot: Snapshot) -> None:
         """Redraw."""
-        self._live.update(render(snapshot), refresh=True)
+        self._live.update(render_progress(snapshot), refresh=True)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Print a failed attempt above the display."""
@@ -137,7 +137,7 @@ def state_line(snapshot: Snapshot) -> str:
     return " | ".join([line, *at, *([f"and {more} more"] if more > 0 else [])])
 
 
-def render(snapshot: Snapshot) -> Table:
+def render_progress(snapshot: Snapshot) -> Table:
     """Return the display: headline, bar, and what is running; long lines are wrapped, not cut."""
     grid = Table.grid(padding=(0, 1))
     grid.add_row(Text(headline(snapshot)))
@@ -206,7 +206,7 @@ def render_drivers(states: list[Mapping[str, Any]]) -> Group:
     """Return the display of all drivers."""
     parts: list[Any] = []
     for state in states:
-        parts += [Text(_who(state), style="bold"), render(Snapshot.from_json(state))]
+        parts += [Text(_who(state), style="bold"), render_progress(Snapshot.from_json(state))]
     return Group(*parts)
 
 

@@ -201,7 +201,7 @@ def _read_json(storage: Storage, name: str) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def watch(
+def watch_drivers(
     store: Store, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[list[Mapping[str, Any]]]:
     """Yield the states of the living drivers about once a second, until there are none."""

@@ -119,7 +119,7 @@ class Store:
         """Commit a table as the next part of this writer and return the file's name."""
         name = f"{self.prefix}{next(self._sequence):08d}.parquet"
         try:
-            self.storage.write(folder, name, encode(table))
+            self.storage.write(folder, name, to_parquet(table))
         except (OSError, pa.ArrowException) as error:
             raise StoreError(
                 f"{self.uri}/{folder}: {table.num_rows} rows cannot be written: {error}; nothing "
@@ -168,7 +168,7 @@ def latest_ok(table: pa.Table) -> pa.Table:
     )
 
 
-def encode(table: pa.Table) -> pa.Buffer:
+def to_parquet(table: pa.Table) -> pa.Buffer:
     """Return the table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")

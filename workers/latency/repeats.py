@@ -15,7 +15,7 @@ from workers.contract.events import Progress
 from workers.contract.spec import EvalSpec
 from workers.latency.disturbance import Disturbance, Watch
 from workers.latency.steppers import Stepper
-from workers.latency.timing import Timing, joined, timed_once, timed_steps
+from workers.latency.timing import Timing, join_timings, timed_once, timed_steps
 
 MOST_RUNS = 3
 """Repeats that are run for one that is wanted, at most."""
@@ -109,7 +109,7 @@ class Decode:
                 yield decoding(self.plan, self.spec, repeat=number, timed=self.plan.timed - left)
         disturbance = watch.disturbance()
         yield decoding(self.plan, self.spec, repeat=number, timed=self.plan.timed)
-        return Repeat(joined(pieces), disturbance)
+        return Repeat(join_timings(pieces), disturbance)
 
     def _warm_up(self) -> None:
         for _ in range(self.plan.warmup):

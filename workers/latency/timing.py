@@ -35,7 +35,7 @@ def timed_steps(step: Step, n_steps: int, device: torch.device) -> Timing:
         return _timed_on_cpu(step, n_steps)
 
 
-def joined(pieces: Sequence[Timing]) -> Timing:
+def join_timings(pieces: Sequence[Timing]) -> Timing:
     """Return pieces that were timed one after another as one timing."""
     steps = [step for piece in pieces for step in piece.steps_ms]
     return Timing(steps, math.fsum(piece.total_ms for piece in pieces))

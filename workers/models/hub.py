@@ -64,7 +64,7 @@ def silence(repo: str, repo_type: RepoType, commit_: str) -> str | None:
 
 
 @functools.cache
-def unavailable(repo: str, repo_type: RepoType, revision: str, pattern: str) -> str | None:
+def unavailable_on_hub(repo: str, repo_type: RepoType, revision: str, pattern: str) -> str | None:
     """Return why a repository can neither be downloaded nor read from the cache; None: it can.
 
     pattern: of a file that the cache must hold.

@@ -84,7 +84,7 @@ class TestMainComparison:
     def test_bars_carry_their_values_and_whiskers_their_intervals(self, rows):
         perplexity = draw(rows, "main_comparison").axes[0]
         ours = find(rows, dataset="pydoc", method="streaming", budget=260)
-        assert numbers.perplexity(ours["perplexity"]) in labels(perplexity)
+        assert numbers.perplexity_text(ours["perplexity"]) in labels(perplexity)
         whiskers = [
             path.vertices[:, 1].tolist() for c in perplexity.collections for path in c.get_paths()
         ]
@@ -98,7 +98,7 @@ class TestMainComparison:
         interval = blocks.difference(known, ours["row_id"], base["row_id"])
         name, value, bounds = axes.get_xticklabels()[1].get_text().split("\n")
         assert name == "stdlib"
-        assert f"{value} {bounds}" == numbers.increase(interval)
+        assert f"{value} {bounds}" == numbers.increase_text(interval)
 
     def test_the_line_at_one_is_drawn_and_explained(self, rows):
         figure = draw(rows, "main_comparison")
@@ -245,8 +245,8 @@ class TestAblation:
         best = find(rows, dataset="pydoc", method="streaming", n_sink=16)
         one = find(rows, dataset="pydoc", method="streaming", n_sink=1)
         interval = blocks.difference(known, one["row_id"], best["row_id"])
-        value, bounds = numbers.increase(interval).split(" [")
-        assert f"{numbers.perplexity(one['perplexity'])}\n{value}\n[{bounds}" in labels(above)
+        value, bounds = numbers.increase_text(interval).split(" [")
+        assert f"{numbers.perplexity_text(one['perplexity'])}\n{value}\n[{bounds}" in labels(above)
         assert sum(text.count("[") for text in labels(above)) == 5
 
     def test_a_perplexity_explosion_without_sinks_gets_a_log_axis(self, rows):
@@ -280,8 +280,8 @@ class TestSummary:
         base = find(rows, dataset="pydoc", method="recompute", budget=260)
         assert numbers.times(base["runtime_ms"] / ours["runtime_ms"]) in written
         assert f"{ours['n_tokens']:,}" in written
-        low, high = (numbers.perplexity(ours[f"perplexity_{end}"]) for end in ("low", "high"))
-        assert f"{numbers.perplexity(ours['perplexity'])} [{low}, {high}]" in written
+        low, high = (numbers.perplexity_text(ours[f"perplexity_{end}"]) for end in ("low", "high"))
+        assert f"{numbers.perplexity_text(ours['perplexity'])} [{low}, {high}]" in written
         assert written.count("StreamingLLM") == written.count("dense") == 2
 
     def test_the_box_states_model_window_sinks_device_and_number_format(self, rows):

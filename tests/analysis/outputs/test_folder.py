@@ -70,7 +70,7 @@ def test_the_latex_file_includes_the_picture_with_caption_and_label(plotted):
 
 def test_names_are_escaped_in_both(tmp_path):
     rows = frames.tidy(table([row(method="dense", changes={"dataset": EVIL})]))
-    entry = folder.Entry(
+    entry = folder.SavedFigure(
         path=tmp_path / "one.svg", title=EVIL, caption=EVIL, command="analysis plot", rows=rows
     )
     folder.explain([entry], tmp_path)

@@ -210,7 +210,7 @@ class TestShown:
         assert len(chosen.rows) == 11
 
     def test_the_comparison_shows_both_bars_of_the_file_and_no_remedy(self, original):
-        data = headline.choose(comparable.choose(frames.load(original)))
+        data = headline.select_headline(comparable.choose(frames.load(original)))
         assert data.datasets == ["pg19", "wikitext-103"]
         assert data.baseline["perplexity"].tolist() == [20.0, 20.0]
         assert data.streaming["runtime_ms"].tolist() == [5300.0, 5300.0]

@@ -137,7 +137,7 @@ def test_an_empty_store_is_an_error_and_while_watched_a_page_that_waits(tmp_path
     done = CliRunner().invoke(analysis, ["report", "--store", store.uri])
     assert done.exit_code == 1
     assert "sweep launch --grid quickstart" in done.stderr
-    assert "no results yet" in report.render(store, frames.load(store), refresh=3)
+    assert "no results yet" in report.render_report(store, frames.load(store), refresh=3)
 
 
 @needs_chromium

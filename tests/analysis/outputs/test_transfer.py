@@ -68,7 +68,7 @@ def run(*arguments: object):
 
 class TestImport:
     def test_rows_hold_what_the_files_say_and_null_for_the_rest(self, originals):
-        rows, skipped = original_format.read_folder(originals)
+        rows, skipped = original_format.read_originals(originals)
         assert skipped == []
         assert [one["method"] for one in rows] == ["streaming"] * 4 + ["recompute", "streaming"]
         baseline, ours = rows[4:]
@@ -87,7 +87,7 @@ class TestImport:
         assert {one["source"] for one in rows} == {"imported"}
 
     def test_only_a_cache_that_holds_the_text_proves_that_nothing_was_evicted(self, originals):
-        rows, _ = original_format.read_folder(originals)
+        rows, _ = original_format.read_originals(originals)
         assert [one["evicted_tokens"] for one in rows[:4]] == [None, None, None, 0]
 
     def test_importing_again_adds_nothing(self, originals, tmp_path):
@@ -97,7 +97,7 @@ class TestImport:
         assert Store(store).results().num_rows == 6
 
     def test_an_imported_row_never_has_the_run_id_of_a_measurement(self, originals):
-        rows, _ = original_format.read_folder(originals)
+        rows, _ = original_format.read_originals(originals)
         spec = EvalSpec(
             model="some/model", dataset="pg19", method="streaming", dtype="float16",
             max_documents=1, max_tokens=2000,
@@ -130,7 +130,7 @@ class TestImport:
         (originals / "notes.json").write_text('{"a": 1}')
         (originals / "broken.json").write_text("{")
         (originals / "part.json").write_text(json.dumps(ABLATION | {"results": [{"n_sink": 4}]}))
-        rows, skipped = original_format.read_folder(originals)
+        rows, skipped = original_format.read_originals(originals)
         assert len(rows) == 6
         assert [line.split("/")[-1].split(":")[0] for line in skipped] == [
             "broken.json",
@@ -139,7 +139,7 @@ class TestImport:
         ]
         (tmp_path / "empty").mkdir()
         with pytest.raises(AnalysisError, match="no result file"):
-            original_format.read_folder(tmp_path / "empty")
+            original_format.read_originals(tmp_path / "empty")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ class TestExport:
         assert content["metrics"]["speedup"] == ours["speedup"]
         assert content["metrics"]["peak_memory_mb"] is None
         assert content["streaming_llm"] == {"n_sink": 4, "window_size": 256, "max_cache_size": 260}
-        rows, _ = original_format.read_folder(tmp_path / "out")
+        rows, _ = original_format.read_originals(tmp_path / "out")
         again = [one for one in rows if one["dataset"] == "pydoc" and one["budget"] == 260]
         assert ours["perplexity"] in [one["perplexity"] for one in again]
         assert {one["ablation_type"] for one in map(json.loads, ablations(tmp_path / "out"))} == {

@@ -12,7 +12,7 @@ from orchestrator.progress.display import (
     duration,
     progress_for,
     rate,
-    render,
+    render_progress,
     state_line,
 )
 from orchestrator.progress.snapshot import LONGEST_NAME, Running, Snapshot, shortened
@@ -142,7 +142,7 @@ def test_in_a_narrow_terminal_nothing_that_counts_is_cut(width: int) -> None:
 
 def drawn(state: Snapshot, width: int) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(state))
+    console.print(render_progress(state))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

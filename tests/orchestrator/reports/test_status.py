@@ -22,7 +22,7 @@ from orchestrator.store.heartbeats import (
     living_drivers,
     process_start,
     request_cancel,
-    watch,
+    watch_drivers,
 )
 from orchestrator.store.store import Store
 from tests.support.sweeps import row, spec, sweep_of
@@ -199,7 +199,7 @@ def test_watching_ends_with_the_last_driver(store: Store) -> None:
         if len(looks) == 2:
             store.storage.delete("drivers", "w.json")
 
-    seen = [[state["writer"] for state in states] for states in watch(store, sleep=sleep)]
+    seen = [[state["writer"] for state in states] for states in watch_drivers(store, sleep=sleep)]
     assert seen == [["w"], ["w"]]
 
 
