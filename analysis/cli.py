@@ -12,7 +12,7 @@ from analysis.commands.plot import plot
 from analysis.commands.report import report
 from analysis.commands.table import table
 from analysis.commands.transfer import export, import_
-from orchestrator.commands.options import SweepGroup
+from orchestrator.commands.options import SweepGroup, add_with_example
 from orchestrator.process import run_command
 
 
@@ -26,8 +26,19 @@ def analysis() -> None:
     """
 
 
+EXAMPLES = {
+    "plot": "analysis plot --store results --figure main_comparison --format pdf",
+    "table": "analysis table --store results --format latex",
+    "report": "analysis report --store results --out report.html",
+    "audit": "analysis audit --store results",
+    "compare": "analysis compare results copy",
+    "import": "analysis import reported --store results",
+    "export": "analysis export reported --store results --format original",
+}
+"""One for each command; a test runs them."""
+
 for _command in (plot, table, report, audit, compare, import_, export):
-    analysis.add_command(_command)
+    add_with_example(analysis, _command, EXAMPLES)
 
 
 def main() -> None:

@@ -8,9 +8,9 @@ import click
 
 from orchestrator.commands.doctor import doctor
 from orchestrator.commands.drivers import cancel, watch
-from orchestrator.commands.files import cluster_file, compact, fetch
+from orchestrator.commands.files import cluster_file, compact, fetch, init
 from orchestrator.commands.launch import launch
-from orchestrator.commands.options import SweepGroup
+from orchestrator.commands.options import SweepGroup, add_with_example
 from orchestrator.commands.plan import plan
 from orchestrator.commands.results import results
 from orchestrator.commands.status import status
@@ -29,11 +29,27 @@ def sweep() -> None:
     """
 
 
+EXAMPLES = {
+    "init": "sweep init --model demo --text pydoc --out grid.yaml",
+    "launch": "sweep launch --grid grid.yaml --inline --set max_tokens=200",
+    "plan": "sweep plan --grid grid.yaml --price 2.50",
+    "status": "sweep status --store results",
+    "watch": "sweep watch --store results",
+    "results": "sweep results --where method=streaming --sort perplexity --format csv",
+    "cancel": "sweep cancel --store results",
+    "compact": "sweep compact --store results",
+    "submit": "sweep submit --grid quickstart --store /shared/results --address http://HEAD:8265",
+    "fetch": "sweep fetch --from results --store copy",
+    "doctor": "sweep doctor --store results",
+    "cluster-file": "sweep cluster-file --head 10.0.0.1 --workers 10.0.0.2 --user me",
+}
+"""One for each command; a test runs them."""
+
 for _command in (
-    *(launch, plan, status, watch, results, cancel),
+    *(init, launch, plan, status, watch, results, cancel),
     *(compact, submit, fetch, doctor, cluster_file),
 ):
-    sweep.add_command(_command)
+    add_with_example(sweep, _command, EXAMPLES)
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """`sweep fetch` copies a remote store here; `sweep compact` merges a store's many small files;
-`sweep cluster-file` writes the description of a cluster.
+`sweep cluster-file` writes the description of a cluster, `sweep init` a first grid.
 """
 
 import tempfile
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -126,3 +127,42 @@ def cluster_file(head: str, workers: str, user: str, key: str, out: str, force: 
     click.echo(f"{out}: a head and {len(names)} worker{'s' if len(names) > 1 else ''}")
     click.echo(f"  check it:  sweep doctor --cluster {out}")
     click.echo(f"  start it:  RAY_UP_enable_autoscaler_v2=0 ray up {out}")
+
+
+@click.command()
+@click.option(
+    "--model",
+    default="demo",
+    show_default=True,
+    metavar="MODEL",
+    help="A Hub id, a local folder, or what else a grid takes.",
+)
+@click.option(
+    "--text",
+    default="pydoc",
+    show_default=True,
+    metavar="PATH_OR_NAME",
+    help="A file, a folder or a pattern of your own, or a data set by name.",
+)
+@click.option(
+    "--out", default="grid.yaml", show_default=True, metavar="FILE", help="What to write."
+)
+@click.option("--force", is_flag=True, help="Replace the file if there is one.")
+def init(model: str, text: str, out: str, force: bool) -> None:
+    """Write a commented grid for this machine, a model and a text; asks nothing.
+
+    `sweep plan` then says what it would run and cost. Every value is meant to be changed.
+    """
+    from orchestrator.grid.template import grid_text, has_gpu  # pydantic: not for --help
+
+    file = Path(out)
+    if file.exists() and not force:
+        raise UsageError(f"--out {out}: is there already; --force replaces it")
+    written = grid_text(model, text, out, gpus=int(has_gpu()))
+    try:
+        file.write_text(written, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
+    click.echo(f"{out}: written")
+    click.echo(f"  price it:  sweep plan --grid {quote(out)}")
+    click.echo(f"  run it:    sweep launch --grid {quote(out)}")

@@ -40,6 +40,14 @@ class SweepGroup(click.Group):
             ctx.exit(EXIT_INTERRUPTED)
 
 
+def add_with_example(
+    group: click.Group, command: click.Command, examples: Mapping[str, str]
+) -> None:
+    """Add a command whose help ends with its example; a `KeyError` if it has none."""
+    command.epilog = f"\b\nExample: {examples[str(command.name)]}"
+    group.add_command(command)
+
+
 def exit_code(error: SinkSweepError) -> int:
     """Return what the process ends with after an error."""
     if isinstance(error, OrchestratorError):

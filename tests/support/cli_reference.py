@@ -39,7 +39,8 @@ def _section(name: str, command: click.Command) -> str:
     lines += [
         _row(context, option) for option in command.params if isinstance(option, click.Option)
     ]
-    return "\n".join([*lines, ""])
+    example = (command.epilog or "").partition("Example: ")[2]
+    return "\n".join([*lines, "", f"Example: `{example}`", ""])
 
 
 def _paragraphs(text: str) -> list[str]:
