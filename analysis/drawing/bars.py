@@ -88,7 +88,8 @@ def as_bars(charts: Sequence[Chart], look: Look, columns: int) -> bool:
     for chart in charts:
         if any(len(fonts.wrap(n, group, sizes.tick)) > NAME_LINES for n in chart.names):
             return False
-        if any(fonts.width(note, sizes.value) > group for note in _split(chart.notes)):
+        notes = [line for note in chart.notes for line in note.split("\n")]
+        if any(fonts.width(line, sizes.value) > group for line in notes):
             return False
         bar = min(GROUP_WIDTH / len(chart.series), WIDEST) * group
         values = pd.concat([one.values for one in chart.series]).dropna()
@@ -108,7 +109,15 @@ def bars(axes: Axes, chart: Chart, look: Look, later: Later) -> None:
             _bar(axes, one, group, (group + left, width * 0.92), chart, look)
     axes.set_xlim(-0.6, groups - 0.4)
     axes.grid(visible=False, axis="x")
-    later.names.append(lambda: _name_groups(axes, chart, look))
+
+    def name_groups() -> None:
+        inches = axes.get_position().width * look.inches / (groups + 0.2)
+        names = ["\n".join(fonts.wrap(name, inches, look.type.tick)) for name in chart.names]
+        notes = chart.notes or [""] * groups
+        written = [f"{name}\n{note}".rstrip() for name, note in zip(names, notes, strict=True)]
+        axes.set_xticks(range(groups), written)
+
+    later.names.append(name_groups)
 
 
 def _bar(
@@ -117,7 +126,10 @@ def _bar(
     """Draw one bar at (x, width), or say that there is none."""
     (x, width), found, size = place, one.at(group), look.type.value
     if found is None:
-        _absent(axes, x, chart.absent, look)
+        text = axes.annotate(chart.absent, (x, 0), xycoords=("data", "axes fraction"))
+        text.set(ha="center", va="bottom", rotation=90, fontsize=size, color=look.ground.quiet)
+        text.set_bbox({"facecolor": look.ground.panel, "edgecolor": "none", "pad": 1})
+        text.xyann, text.anncoords = (0, 4), "offset points"
         return
     value, low, high = found
     top = axes.get_ylim()[1]
@@ -134,16 +146,7 @@ def _bar(
         axes.plot(x, top, "^", color=one.color, clip_on=False, markersize=5)
     text = axes.annotate(chart.write(value), (x, min(max(value, high), top)))
     text.set(fontsize=size, ha="center", va="bottom")
-    text.xyann = (0, 2.5)
-    text.anncoords = "offset points"
-
-
-def _name_groups(axes: Axes, chart: Chart, look: Look) -> None:
-    inches = axes.get_position().width * look.inches / (len(chart.names) + 0.2)
-    names = ["\n".join(fonts.wrap(name, inches, look.type.tick)) for name in chart.names]
-    notes = chart.notes or [""] * len(names)
-    written = [f"{name}\n{note}".rstrip() for name, note in zip(names, notes, strict=True)]
-    axes.set_xticks(range(len(names)), written)
+    text.xyann, text.anncoords = (0, 2.5), "offset points"
 
 
 def rows_height(chart: Chart, look: Look, columns: int) -> float:
@@ -155,78 +158,48 @@ def rows_height(chart: Chart, look: Look, columns: int) -> float:
 def rows(axes: Axes, chart: Chart, look: Look, later: Later, columns: int) -> None:
     """Draw one row of dots for each name, sorted by value, the values written at its end."""
     names, lines = _rows_names(chart, look, columns)
-    order = _order(chart)
+    # By the value of the last series, the smallest first, unknown ones last.
+    last = chart.series[-1].values.astype(float).reset_index(drop=True)
+    order = [int(group) for group in last.sort_values(na_position="last", kind="stable").index]
     step = look.type.tick * LINE / 72
     heights = np.array([lines[group] * step + ROW_GAP for group in order])
     places = np.cumsum(heights) - heights / 2 + ROW_GAP / 2
     _scale(axes, chart, vertical=False)
     for place, group in zip(places, order, strict=True):
-        found = [one.at(group) for one in chart.series]
-        known = [value[0] for value in found if value and np.isfinite(value[0])]
-        if len(known) > 1:
-            axes.plot((min(known), max(known)), (place, place), color=look.ground.rim, lw=0.9)
-        for one, values in zip(chart.series, found, strict=True):
-            if values:
-                _dot(axes, one, values, place, is_hollow=one.is_hollow(group), look=look)
-        _row_value(axes, chart, group, place, look.inches / columns * 0.3, look)
+        _row(axes, chart, group, place, look.inches / columns * 0.3, look)
     axes.set_ylim(float(heights.sum()) + ROW_GAP, 0)
     axes.set_yticks(places, [names[group] for group in order], linespacing=1.1)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
 
 
-def _dot(
-    axes: Axes,
-    one: Series,
-    values: tuple[float, float, float],
-    place: float,
-    *,
-    is_hollow: bool,
-    look: Look,
-) -> None:
-    value, low, high = values
-    if low < high < np.inf:
-        axes.hlines(place, low, high, color=one.color, linewidth=1.0)
-    right = axes.get_xlim()[1]
-    at, marker = (value, one.marker) if np.isfinite(value) else (right, ">")
-    (dot,) = axes.plot(at, place, marker, color=one.color, label=one.label, clip_on=False)
-    dot.set(markersize=look.type.marker, zorder=4)
-    dot.set_markerfacecolor(look.ground.panel if is_hollow else one.color)
-
-
-def _row_value(axes: Axes, chart: Chart, group: int, place: float, room: float, look: Look) -> None:
-    """Write the values of a row behind its end: the baseline's, ours, and their difference."""
-    found = [one.at(group) for one in chart.series]
-    known = [chart.write(values[0]) for values in found if values]
-    text = " → ".join(known) if known else chart.absent
+def _row(axes: Axes, chart: Chart, group: int, place: float, room: float, look: Look) -> None:
+    """Draw the dots of a group, and behind its end the values: the baseline's, ours, a note."""
+    found = [(one, values) for one in chart.series if (values := one.at(group))]
+    ends = [value for _, (value, _, _) in found if np.isfinite(value)]
+    if len(ends) > 1:
+        axes.plot((min(ends), max(ends)), (place, place), color=look.ground.rim, lw=0.9)
+    for one, (value, low, high) in found:
+        if low < high < np.inf:
+            axes.hlines(place, low, high, color=one.color, linewidth=1.0)
+        at, marker = (value, one.marker) if np.isfinite(value) else (axes.get_xlim()[1], ">")
+        (dot,) = axes.plot(at, place, marker, color=one.color, label=one.label, clip_on=False)
+        dot.set(markersize=look.type.marker, zorder=4)
+        dot.set_markerfacecolor(look.ground.panel if one.is_hollow(group) else one.color)
+    text = " → ".join(chart.write(value) for _, (value, _, _) in found) or chart.absent
     if chart.notes and chart.notes[group]:
         text += f", {chart.notes[group].splitlines()[0]}"
     while fonts.width(text, look.type.value) > room and "," in text:
         text = text.rpartition(",")[0]
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     written = axes.text(1.02, place, text, transform=beside, fontsize=look.type.value)
-    written.set(va="center", color=look.ground.ink if known else look.ground.quiet)
+    written.set(va="center", color=look.ground.ink if found else look.ground.quiet)
 
 
 def _rows_names(chart: Chart, look: Look, columns: int) -> tuple[list[str], list[int]]:
     room, size = look.inches / columns * NAME_SHARE, look.type.tick
     wrapped = [fonts.shorten(name, room, size, ROW_LINES) for name in chart.names]
     return ["\n".join(lines) for lines in wrapped], [len(lines) for lines in wrapped]
-
-
-def _order(chart: Chart) -> list[int]:
-    """Return the groups by the value of the last series, the smallest first, unknown ones last."""
-    last = chart.series[-1].values.astype(float).reset_index(drop=True)
-    return [int(group) for group in last.sort_values(na_position="last", kind="stable").index]
-
-
-def _absent(axes: Axes, x: float, message: str, look: Look) -> None:
-    text = axes.annotate(message, (x, 0), xycoords=("data", "axes fraction"))
-    text.xyann = (0, 4)
-    text.anncoords = "offset points"
-    text.set(ha="center", va="bottom", rotation=90, fontsize=look.type.value)
-    text.set_color(look.ground.quiet)
-    text.set_bbox({"facecolor": look.ground.panel, "edgecolor": "none", "pad": 1})
 
 
 def _scale(axes: Axes, chart: Chart, *, vertical: bool) -> None:
@@ -237,10 +210,11 @@ def _scale(axes: Axes, chart: Chart, *, vertical: bool) -> None:
     axis = axes.yaxis if vertical else axes.xaxis
     name, limits = ("y", axes.set_ylim) if vertical else ("x", axes.set_xlim)
     label = chart.label
+    may_be_log = chart.limit is None and chart.label_log and values.min(initial=np.inf) > 0
     if not len(values):
         limits(0, 1)
         axis.set_ticks([])
-    elif chart.limit is None and chart.label_log and _spread(values) > LOG_ABOVE:
+    elif may_be_log and values.max() / values.min() > LOG_ABOVE:
         axes.set(**{f"{name}scale": "log"})
         limits(10 ** np.floor(np.log10(values.min()) - 0.2), max(values.max(), tops.max()) * 3)
         log_ticks(axis)
@@ -256,11 +230,3 @@ def _finite(values: pd.Series) -> Reals:
     found: Reals = values.dropna().to_numpy(dtype=float)
     finite: Reals = found[np.isfinite(found)]
     return finite
-
-
-def _spread(values: Reals) -> float:
-    return float(values.max() / values.min()) if values.min() > 0 else 1.0
-
-
-def _split(notes: Sequence[str]) -> list[str]:
-    return [line for note in notes for line in note.split("\n")]

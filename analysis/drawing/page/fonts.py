@@ -6,9 +6,9 @@ not English.
 
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -59,6 +59,8 @@ PACKAGES = {
 """Debian packages of fonts, by a word in a letter's name; others are in fonts-noto-core."""
 PRECISION = 4
 """Texts are measured at this many pixels per point."""
+RENDERER = RendererAgg(1, 1, 72 * PRECISION)  # type: ignore[no-untyped-call]
+"""Measures texts; nothing is drawn on it."""
 
 
 def families(lang: str, font: str | None = None) -> list[str]:
@@ -68,8 +70,10 @@ def families(lang: str, font: str | None = None) -> list[str]:
     installed font can show it: boxes instead of characters would only be noticed in print.
     """
     chosen = [font, BASE] if font and font != BASE else [BASE]
-    if font:
-        _check_installed(font)
+    if font and not _installed((font,)):
+        names = {entry.name for entry in font_manager.fontManager.ttflist}
+        close = get_close_matches(font, names, 3, 0.4) or sorted(names)[:8]
+        raise UsageError(f"--font: {font!r} is not installed; did you mean {', '.join(close)}?")
     if lang == "en":
         return chosen
     found = _installed(CJK_FAMILIES)
@@ -120,14 +124,8 @@ def replace_missing(figure: Figure) -> None:
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         formatter = axis.get_major_formatter()
         if isinstance(formatter, FuncFormatter):  # writes its names anew at every draw
-            formatter.func = partial(_translated, formatter.func, table)
+            formatter.func = lambda *at, write=formatter.func: write(*at).translate(table)
     _say_missing(min(wanted))
-
-
-def _translated(
-    write: Callable[..., str], table: dict[int, str], value: float, place: int | None = None
-) -> str:
-    return write(value, place).translate(table)
 
 
 @cache
@@ -152,13 +150,8 @@ def _width(text: str, points: float, weight: str, fonts: tuple[str, ...]) -> flo
     letters = FontProperties(family=list(fonts), size=points, weight=weight)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=MISSING_GLYPH)
-        pixels, _, _ = _renderer().get_text_width_height_descent(text, letters, False)  # type: ignore[no-untyped-call]
+        pixels, _, _ = RENDERER.get_text_width_height_descent(text, letters, False)  # type: ignore[no-untyped-call]
     return float(pixels) / (72 * PRECISION)
-
-
-@cache
-def _renderer() -> RendererAgg:
-    return RendererAgg(1, 1, 72 * PRECISION)  # type: ignore[no-untyped-call]
 
 
 def wrap(text: str, inches: float, points: float, *, bold: bool = False) -> list[str]:
@@ -167,6 +160,8 @@ def wrap(text: str, inches: float, points: float, *, bold: bool = False) -> list
     A word that is too long for a line is broken behind `-`, `_`, `/`, `.` or, failing those,
     anywhere.
     """
+    # A space at the end of a line has no ink and would be measured as nothing.
+    space = width("x x", points, bold=bold) - 2 * width("x", points, bold=bold)
     lines: list[str] = []
     line, used = "", 0.0
     for piece in _pieces(text):
@@ -177,13 +172,8 @@ def wrap(text: str, inches: float, points: float, *, bold: bool = False) -> list
                 line, used = "", 0.0
             line += part if line else part.lstrip()
             spaces = len(part) - len(part.rstrip())
-            used += wide + spaces * _space(points, bold=bold)
+            used += wide + spaces * space
     return [*lines, line.rstrip()] if line.strip() else lines
-
-
-def _space(points: float, *, bold: bool) -> float:
-    # A space at the end of a line has no ink and would be measured as nothing.
-    return width("x x", points, bold=bold) - 2 * width("x", points, bold=bold)
 
 
 def shorten(name: str, inches: float, points: float, lines: int) -> list[str]:
@@ -247,15 +237,6 @@ def _is_wide(letter: str) -> bool:
     return unicodedata.east_asian_width(letter) in "WF"
 
 
-def _check_installed(font: str) -> None:
-    names = {entry.name for entry in font_manager.fontManager.ttflist}
-    if font in names or _installed((font,)):
-        return
-    names = {entry.name for entry in font_manager.fontManager.ttflist}
-    close = get_close_matches(font, names, 3, 0.4) or sorted(names)[:8]
-    raise UsageError(f"--font: {font!r} is not installed; did you mean {', '.join(close)}?")
-
-
 def _installed(names: tuple[str, ...]) -> str | None:
     """Return the first of the fonts that is installed, looking again if none seems to be."""
     for again in (False, True):
@@ -291,10 +272,7 @@ def _letters(entry: FontEntry) -> set[str]:
 @cache
 def _letters_of(path: str, index: int) -> set[str]:
     try:
-        return {chr(code) for code in _face(path, index).get_charmap()}
+        face = FT2Font(path, face_index=index) if index else FT2Font(path)
+        return {chr(code) for code in face.get_charmap()}
     except (OSError, RuntimeError):
         return set()
-
-
-def _face(path: str, index: int) -> FT2Font:
-    return FT2Font(path, face_index=index) if index else FT2Font(path)

@@ -7,13 +7,11 @@ state, no display.
 """
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -66,8 +64,9 @@ class _Sheet:
         self.panels = [panel for row in rows for panel in row]
         self.places = [(r, c) for r, row in enumerate(rows) for c in range(len(row))]
         self.axes = [self.figure.add_axes((0.1, 0.1, 0.8, 0.8)) for _ in self.panels]
-        tallest = [max((self._height(panel) for panel in row), default=0.0) for row in rows]
-        self.heights = np.array(tallest)
+        usual = self.sizes.panel_height
+        tall = [[panel.inches or panel.height * usual for panel in row] for row in rows]
+        self.heights = np.array([max(row, default=0.0) for row in tall])
 
     def draw(self) -> Figure:
         """Draw, measure, place: the steps in their order."""
@@ -76,15 +75,19 @@ class _Sheet:
         self._horizontally()
         for step in self.later.names:
             step()
-        self._wrap_labels()
+        # Titles break at the panel's width, labels of the axes at their length.
+        for axes, panel, (row, column) in zip(self.axes, self.panels, self.places, strict=True):
+            wide, size = self.inner + self.left[column] * 0.2, self.sizes.panel
+            title = fonts.wrap(panel.title, wide, size, bold=True)
+            axes.set_title("\n".join(title), loc="left", fontsize=size, fontweight="bold")
+            for axis, room in ((axes.xaxis, wide), (axes.yaxis, max(self.heights[row], 0.9))):
+                label = fonts.wrap(axis.label.get_text(), room, self.sizes.label)
+                axis.label.set_text("\n".join(label))
         self._horizontally()
         self._vertically()
         for step in self.later.labels:
             step()
         return self.figure
-
-    def _height(self, panel: Panel) -> float:
-        return panel.inches or panel.height * self.sizes.panel_height
 
     def _horizontally(self) -> None:
         """Give every column its decorations and all of them the same width inside."""
@@ -115,45 +118,32 @@ class _Sheet:
         renderer = self.figure.canvas.get_renderer()  # type: ignore[attr-defined]
         found = []
         for axes in self.axes:
-            inner, outer = axes.get_window_extent(renderer), _extent(axes, renderer)
+            inner = axes.get_window_extent(renderer)
+            outer = axes.get_tightbbox(renderer) or inner
             sides = (
-                inner.x0 - outer[0],
-                inner.y0 - outer[1],
-                outer[2] - inner.x1,
-                outer[3] - inner.y1,
+                inner.x0 - outer.x0,
+                inner.y0 - outer.y0,
+                outer.x1 - inner.x1,
+                outer.y1 - inner.y1,
             )
             found.append(tuple(max(0.0, side / self.figure.dpi) for side in sides))
         return found
 
-    def _wrap_labels(self) -> None:
-        """Break titles at the panel's width and labels of the axes at their length."""
-        for axes, panel, (row, column) in zip(self.axes, self.panels, self.places, strict=True):
-            room = self.inner + self.left[column] * 0.2
-            size = self.sizes.panel
-            title = fonts.wrap(panel.title, room, size, bold=True)
-            axes.set_title("\n".join(title), loc="left", fontsize=size, fontweight="bold")
-            label = axes.xaxis.label
-            label.set_text("\n".join(fonts.wrap(label.get_text(), room, self.sizes.label)))
-            label = axes.yaxis.label
-            room = max(self.heights[row], 0.9)
-            label.set_text("\n".join(fonts.wrap(label.get_text(), room, self.sizes.label)))
-
     def _vertically(self) -> None:
         """Stack title, legend, rows of panels and caption; the height of the sheet follows."""
-        sides = self._decorations()
         rows = len(self.heights)
         above, below = np.zeros(rows), np.zeros(rows)
-        for (row, _), side in zip(self.places, sides, strict=True):
+        for (row, _), side in zip(self.places, self._decorations(), strict=True):
             above[row] = max(above[row], side[3])
             below[row] = max(below[row], side[1])
-        title = self._title()
-        caption = self._caption()
+        title, title_height = self._title()
+        caption, caption_height = self._caption()
         legend, legend_height = self._legend()
-        rest = 2 * MARGIN + title[1] + caption[1] + legend_height
+        rest = 2 * MARGIN + title_height + caption_height + legend_height
         rest += float(above.sum() + below.sum()) + GAP * rows
         height = self._final_height(rest)
         self.figure.set_size_inches(self.width, height)
-        top = height - MARGIN - title[1]
+        top = height - MARGIN - title_height
         narrow = self.sizes.panel_width < 3
         if not narrow:
             _put(legend, self.figure, MARGIN, top)
@@ -168,10 +158,10 @@ class _Sheet:
             top -= below[row] + GAP
         if narrow:
             _put(legend, self.figure, MARGIN, top)
-        if title[0]:
-            title[0].set_position((MARGIN / self.width, 1 - MARGIN / height))
-        if caption[0]:
-            caption[0].set_position((MARGIN / self.width, MARGIN / height))
+        if title:
+            title.set_position((MARGIN / self.width, 1 - MARGIN / height))
+        if caption:
+            caption.set_position((MARGIN / self.width, MARGIN / height))
 
     def _final_height(self, rest: float) -> float:
         """Return the height of the sheet; with `figsize` the panels take what is left."""
@@ -249,7 +239,10 @@ class _Sheet:
 def _arranged(page: Page, look: Look) -> list[list[Panel]]:
     """Return rows of panels: facets side by side or stacked, as the width allows."""
     fits = max(1, int(look.inches / look.type.panel_width))
-    groups = [_titled(name, panels) for name, panels in page.groups]
+    groups = [
+        [replace(panel, title=" · ".join(filter(None, (name, panel.title)))) for panel in panels]
+        for name, panels in page.groups
+    ]
     if page.columns == 1 and len(groups) > 1 and not page.stacked:
         side = min(fits, len(groups))
         side = -(-len(groups) // -(-len(groups) // side))
@@ -265,16 +258,6 @@ def _arranged(page: Page, look: Look) -> list[list[Panel]]:
         for group in groups
         for start in range(0, len(group), columns)
     ]
-
-
-def _titled(name: str, panels: Sequence[Panel]) -> list[Panel]:
-    return [replace(panel, title=" · ".join(filter(None, (name, panel.title)))) for panel in panels]
-
-
-def _extent(axes: Axes, renderer: object) -> tuple[float, float, float, float]:
-    box = axes.get_tightbbox(renderer)  # type: ignore[arg-type]
-    inner = axes.get_window_extent(renderer)  # type: ignore[arg-type]
-    return inner.extents if box is None else (box.x0, box.y0, box.x1, box.y1)
 
 
 def _put(legend: Artist | None, figure: Figure, x: float, top: float) -> None:
