@@ -1,6 +1,9 @@
 """What can go wrong between a store and a figure, as named exceptions under the common root."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from workers.contract.errors import SinkSweepError
 
@@ -54,3 +57,13 @@ class DoesNotFitError(AnalysisError):
     def __reduce__(self) -> tuple[type["DoesNotFitError"], tuple[float, str]]:
         """Pickle by the two parts that are always known."""
         return type(self), (self.inches, self.why)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of a file that is written inside. Raises `AnalysisError`, with the reason."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise AnalysisError(f"cannot write {path}: {error.strerror or error}") from error

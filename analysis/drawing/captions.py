@@ -1,7 +1,11 @@
 """Sentences that several captions share; each is generated from the rows that were drawn."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
+from analysis.drawing import numbers
 from analysis.drawing.style import Look
 from analysis.rows import published
 from analysis.rows.comparable import Selection
@@ -140,6 +144,20 @@ def dataset_name(dataset: str) -> str:
 def model_name(model: str) -> str:
     """Return a model's name without its folder."""
     return visible(model.rstrip("/").rpartition("/")[2] if is_local_model(model) else model)
+
+
+def cache_words(row: Mapping[Any, Any]) -> str:
+    """Write the cache of a row for a table: sinks + window where it has both, else the budget."""
+    if row["method"] in ("streaming", "kvpress") and not is_missing(row["window_size"]):
+        return f"{int(row['n_sink'])} + {int(row['window_size']):,}"
+    return numbers.whole(row["budget"])
+
+
+def cache_label(row: Mapping[Any, Any]) -> str:
+    """Write the cache of a row as short as can be: `4+124`, the budget, or nothing."""
+    if row["method"] == "streaming" and not is_missing(row["window_size"]):
+        return f"{int(row['n_sink'])}+{int(row['window_size'])}"
+    return "" if is_missing(row["budget"]) else str(int(row["budget"]))
 
 
 def _names(points: pd.Series) -> str:

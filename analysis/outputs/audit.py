@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.drawing.captions import dataset_name
-from analysis.rows.frames import is_missing
+from analysis.drawing.captions import cache_label, dataset_name
 from analysis.rows.rules import breaches
 
 SHOWN = 6
@@ -40,17 +39,9 @@ def audit(frame: pd.DataFrame) -> list[Finding]:
 
 def name(rows: pd.DataFrame) -> tuple[str, ...]:
     """Return a short name of each row: text, method, cache, run id."""
-    return tuple(
-        f"{dataset_name(str(row['dataset']))} {row['method_label']}{_cache(row)} ({row['run_id']})"
-        for row in rows.to_dict("records")
-    )
-
-
-def _cache(row: dict[object, object]) -> str:
-    if row["method"] == "streaming" and not is_missing(row["window_size"]):
-        return f" {_whole(row['n_sink'])}+{_whole(row['window_size'])}"
-    return "" if is_missing(row["budget"]) else f" {_whole(row['budget'])}"
-
-
-def _whole(value: object) -> int:
-    return int(float(str(value)))
+    names = []
+    for row in rows.to_dict("records"):
+        text, method = dataset_name(str(row["dataset"])), str(row["method_label"])
+        parts = (text, method, cache_label(row), f"({row['run_id']})")
+        names.append(" ".join(filter(None, parts)))
+    return tuple(names)

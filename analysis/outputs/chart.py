@@ -33,6 +33,7 @@ FOLLOWS = {
 }
 """What goes with a column that is an axis, a hue or a facet."""
 LOG_ABOVE = 20.0
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -109,21 +110,25 @@ def select_points(frame: pd.DataFrame, chart: Encoding, blocks: Blocks) -> Point
     Raises `UsageError` for a column that is not there, a value that cannot be compared with the
     baseline, and for lines that would join, or points that would hide, what is not comparable.
     """
-    for role in ("x", "y", "hue", "col"):
-        _known(frame, role, getattr(chart, role))
-    name = _compared(chart)
+    name = _drawn_column(frame, chart)
     measure = MEASURES.get(name, Measure(name))
-    frame = _with_increase(frame, blocks) if name == "perplexity_increase" else frame
+    if name == "perplexity_increase":  # with the intervals of those whose blocks were read
+        records = frame.to_dict("records")
+        found = [difference(blocks, row["row_id"], row["quality_partner"]) for row in records]
+        lows, highs = ([getattr(one, side, NAN) for one in found] for side in ("low", "high"))
+        frame = frame.assign(increase_low=lows, increase_high=highs)
     if not pd.api.types.is_numeric_dtype(frame[name]):
         raise UsageError(f"y={name!r} is not a number; choose one of {', '.join(MEASURES)}")
     rows = frame[frame[name].notna() & frame[chart.x].notna()]
     bounds = {
-        side: measure.factor * rows[column] if column else float("nan")
+        side: measure.factor * rows[column] if column else NAN
         for side, column in (("low", measure.low), ("high", measure.high))
     }
-    rows = rows.assign(
-        x=rows[chart.x], y=measure.factor * rows[name], **bounds, hollow_why=_hollow(rows, measure)
-    )
+    why = rows["hollow"].map({True: "never evicted, or beyond the trained length", False: ""})
+    if measure.kind:
+        spoilt = rows[f"{measure.kind}_unusable"]
+        why = why.where(spoilt.isna(), "cannot be used: " + spoilt.astype(str))
+    rows = rows.assign(x=rows[chart.x], y=measure.factor * rows[name], **bounds, hollow_why=why)
     _refuse_mixtures(rows, chart, measure)
     return Points(chart, rows.sort_values("x"), measure.label, len(frame) - len(rows))
 
@@ -137,12 +142,12 @@ def draw_points(points: Points, axes: Sequence[Axes], look: Look) -> None:
         for number, hue in enumerate(hues):
             line = part if hue is None else part[part[chart.hue].eq(hue)]
             style = (colors[number % len(colors)], MARKERS[number % len(MARKERS)])
-            _line(one, line, "" if hue is None else str(hue), style, look)
+            _line(one, line, None if hue is None else str(hue), style)
         one.set_xlabel(MEASURES.get(chart.x, Measure(chart.x)).label)
         one.set_ylabel(points.label)
         one.set_title("" if value is None else f"{chart.col} = {value}", parse_math=False)
         _scale(one, part, chart)
-        _legend(one, points, part, look)
+        _legend(one, points, part)
 
 
 def panels(points: Points) -> list[tuple[object, pd.DataFrame]]:
@@ -154,14 +159,13 @@ def panels(points: Points) -> list[tuple[object, pd.DataFrame]]:
     return [(value, points.rows[points.rows[col].eq(value)]) for value in values]
 
 
-def _known(frame: pd.DataFrame, role: str, name: str | None) -> None:
-    if name is not None and name not in frame.columns:
-        columns = [str(column) for column in frame.columns]
-        raise UsageError(f"{role}={name!r}: no such column{did_you_mean(name, columns)}")
-
-
-def _compared(chart: Encoding) -> str:
+def _drawn_column(frame: pd.DataFrame, chart: Encoding) -> str:
     """Return the column that is drawn: y, or its comparison with the baseline."""
+    for role in ("x", "y", "hue", "col"):
+        name = getattr(chart, role)
+        if name is not None and name not in frame.columns:
+            columns = [str(column) for column in frame.columns]
+            raise UsageError(f"{role}={name!r}: no such column{did_you_mean(name, columns)}")
     if chart.baseline is None:
         return chart.y
     relative = MEASURES[chart.y].relative if chart.y in MEASURES else None
@@ -171,26 +175,6 @@ def _compared(chart: Encoding) -> str:
         able = ", ".join(name for name, one in MEASURES.items() if one.relative)
         raise UsageError(f"y={chart.y!r} has no paired comparison; {able} have")
     return relative
-
-
-def _with_increase(frame: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
-    """Add the paired intervals of the increases whose blocks were read."""
-    records = frame.to_dict("records")
-    found = [difference(blocks, row["row_id"], row["quality_partner"]) for row in records]
-    nan = float("nan")
-    return frame.assign(
-        increase_low=[one.low if one else nan for one in found],
-        increase_high=[one.high if one else nan for one in found],
-    )
-
-
-def _hollow(rows: pd.DataFrame, measure: Measure) -> "pd.Series[str]":
-    """Return why each point says nothing, or an empty text."""
-    why = rows["hollow"].map({True: "never evicted, or beyond the trained length", False: ""})
-    if measure.kind:
-        spoilt = rows[f"{measure.kind}_unusable"]
-        why = why.where(spoilt.isna(), "cannot be used: " + spoilt.astype(str))
-    return why
 
 
 def _refuse_mixtures(rows: pd.DataFrame, chart: Encoding, measure: Measure) -> None:
@@ -226,12 +210,12 @@ def _refuse(what: str, differing: Sequence[str]) -> None:
     )
 
 
-def _line(axes: Axes, rows: pd.DataFrame, label: str, style: tuple[str, str], look: Look) -> None:
+def _line(axes: Axes, rows: pd.DataFrame, label: str | None, style: tuple[str, str]) -> None:
     color, marker = style
     solid, empty = rows[rows["hollow_why"].eq("")], rows[rows["hollow_why"].ne("")]
     whole = rows[rows["low"].notna() & rows["high"].notna()]
     axes.vlines(whole["x"], whole["low"], whole["high"], color=color, linewidth=1.2, alpha=0.7)
-    (line,) = axes.plot(solid["x"], solid["y"], marker=marker, color=color, label=label or None)
+    (line,) = axes.plot(solid["x"], solid["y"], marker=marker, color=color, label=label)
     line.set_linestyle("-" if pd.api.types.is_numeric_dtype(rows["x"]) else "none")
     axes.plot(empty["x"], empty["y"], marker, color=color, markerfacecolor="white")
 
@@ -251,7 +235,7 @@ def _scale(axes: Axes, rows: pd.DataFrame, chart: Encoding) -> None:
         axes.set_ylim(bottom=0)
 
 
-def _legend(axes: Axes, points: Points, rows: pd.DataFrame, look: Look) -> None:
+def _legend(axes: Axes, points: Points, rows: pd.DataFrame) -> None:
     """Name the lines, and say there what is hollow, reported or left out."""
     handles, labels = axes.get_legend_handles_labels()
     for why, part in rows[rows["hollow_why"].ne("")].groupby("hollow_why"):

@@ -1,6 +1,6 @@
 """The columns of `analysis table`: what each shows, its unit, its interval, how it is written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +182,7 @@ def prepared(rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
         dataset_name=[captions.dataset_name(str(row["dataset"])) for row in records],
         method_name=[f"{row['method_label']}{'*' if row['hollow'] else ''}" for row in records],
         source_name=rows["source"].map({"imported": "as reported", "measured": "measured"}),
-        cache=[_cache(row) for row in records],
+        cache=[captions.cache_words(row) for row in records],
         perplexity_increase=[
             row["perplexity_increase"] if one is None else one.value
             for row, one in zip(records, paired, strict=True)
@@ -201,29 +201,18 @@ def chosen(names: Sequence[str], rows: pd.DataFrame) -> list[Column]:
         values = (COLUMNS[name] for name in VARYING)
         differing = [one.name for one in values if rows[one.value].nunique(dropna=False) > 1]
         names = (*differing, *SUMMARY)
-    return [_named(name, rows.columns) for name in names]
+    for name in names:
+        if name not in COLUMNS and name not in rows.columns:
+            close = did_you_mean(name, [*COLUMNS, *map(str, rows.columns)])
+            hint = close or f"; there are {', '.join(COLUMNS)} and those of the store"
+            raise UsageError(f"--columns: no column {name!r}{hint}")
+    return [COLUMNS.get(name) or Column(name=name, head=name, value=name) for name in names]
 
 
 def block_rows(rows: pd.DataFrame) -> list[str]:
     """Return the row ids whose blocks the paired intervals of a table need."""
     known = pd.concat([rows["row_id"], rows["quality_partner"]]).dropna()
     return [str(row_id) for row_id in known.unique()]
-
-
-def _named(name: str, frame_columns: Iterable[str]) -> Column:
-    if name in COLUMNS:
-        return COLUMNS[name]
-    if name in frame_columns:
-        return Column(name=name, head=name, value=name)
-    known = [*COLUMNS, *map(str, frame_columns)]
-    hint = did_you_mean(name, known) or f"; there are {', '.join(COLUMNS)} and those of the store"
-    raise UsageError(f"--columns: no column {name!r}{hint}")
-
-
-def _cache(row: Mapping[Any, Any]) -> str:
-    if row["method"] in ("streaming", "kvpress") and not is_missing(row["window_size"]):
-        return f"{int(row['n_sink'])} + {int(row['window_size']):,}"
-    return numbers.whole(row["budget"])
 
 
 def _plain(value: Any, factor: float | None) -> Any:

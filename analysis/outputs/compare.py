@@ -73,19 +73,19 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
     Raises `AnalysisError` if there is none.
     """
-    left, right = (_kinds(with_keys(side)) for side in (a, b))
+    left, right = (  # of several rows the latest, which is then the last
+        _kinds(with_keys(side)).sort_values("finished_at", kind="stable", na_position="first")
+        for side in (a, b)
+    )
     ids = []
     # The same row first, then the same machine and timing, then whatever is the same evaluation.
     for keys in (["row_id"], [*SAME, *PLACE_KEYS, *TIMING_KEYS], list(SAME)):
-        on = [*(key for key in keys if key != "row_id"), *KINDS]
+        on = [*keys, *KINDS]
         sides = [
-            _latest(side, [*keys, *KINDS])[[*on, "row_id"]].rename(columns={"row_id": name})
+            side.drop_duplicates(on, keep="last")[on].assign(**{name: side["row_id"]})
             for side, name in ((left, "row_id_a"), (right, "row_id_b"))
         ]
-        if keys == ["row_id"]:
-            found = sides[0].merge(sides[1], left_on="row_id_a", right_on="row_id_b")
-        else:
-            found = sides[0].merge(sides[1], on=on)
+        found = sides[0].merge(sides[1], on=on)
         ids.append(found[["row_id_a", "row_id_b"]])
         left = left[~left["row_id"].isin(found["row_id_a"])]
         right = right[~right["row_id"].isin(found["row_id_b"])]
@@ -107,11 +107,6 @@ def differences(both: pd.DataFrame, blocks: Blocks) -> Iterator[Difference]:
 
 def _kinds(side: pd.DataFrame) -> pd.DataFrame:
     return side.assign(quality=side["perplexity"].notna(), timed=side["runtime_ms"].notna())
-
-
-def _latest(side: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    order = side.sort_values("finished_at", kind="stable", na_position="first")
-    return order.drop_duplicates(keys, keep="last")
 
 
 @dataclass(frozen=True)
@@ -213,14 +208,11 @@ def _count(value: Any) -> int | None:
 
 
 def _same_place(row: Mapping[str, Any]) -> bool:
-    if is_missing(row["device_name_a"]) or False in _full(row):
+    is_full = [row["latency_full_budget_a"], row["latency_full_budget_b"]]
+    if is_missing(row["device_name_a"]) or False in is_full:
         return False
     pairs = [(row[f"{key}_a"], row[f"{key}_b"]) for key in (*PLACE_KEYS, *TIMING_KEYS)]
     return all(one == other or (is_missing(one) and is_missing(other)) for one, other in pairs)
-
-
-def _full(row: Mapping[str, Any]) -> list[Any]:
-    return [row["latency_full_budget_a"], row["latency_full_budget_b"]]
 
 
 def _ratio(row: Mapping[str, Any], above: str, below: str) -> float | None:

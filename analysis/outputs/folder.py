@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.errors import AnalysisError
-from analysis.outputs.columns import Column, chosen, prepared
+from analysis.errors import writing
+from analysis.outputs.columns import chosen, prepared
 
 README, TEX = "README.md", "figures.tex"
 ROWS = ("dataset", "method", "cache", "perplexity", "runtime", "run_id")
@@ -52,11 +52,9 @@ class SavedFigure:
 def explain(entries: Sequence[SavedFigure], folder: Path) -> list[Path]:
     """Write both files; return their paths. Raises `AnalysisError` where that is not possible."""
     texts = {README: _readme(entries), TEX: _tex(entries)}
-    try:
+    with writing(folder):
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise AnalysisError(f"cannot write {folder}: {error.strerror or error}") from error
     return [folder / name for name in texts]
 
 
@@ -74,8 +72,16 @@ def _readme(entries: Sequence[SavedFigure]) -> str:
             f"![{_escaped(one.title)}]({one.path.name})\n",
             f"{_escaped(one.caption)}\n",
             f"```sh\n{one.command}\n```\n",
-            _table(one.rows) + "\n",
         ]
+        listed = prepared(one.rows.head(MOST_ROWS), {})
+        columns = chosen(ROWS, listed)
+        titles = " | ".join(column.titled for column in columns)
+        table = [f"| {titles} |", "|" + " --- |" * len(columns)]
+        for row in listed.to_dict("records"):
+            cells = (_escaped(column.words(row, ranges=False)) for column in columns)
+            table.append("| " + " | ".join(cells) + " |")
+        more = len(one.rows) - MOST_ROWS
+        parts += [*table, *([f"\nand {more} more"] if more > 0 else []), ""]
     return "\n".join(parts)
 
 
@@ -97,21 +103,6 @@ def _tex(entries: Sequence[SavedFigure]) -> str:
             "\\end{figure}\n",
         ]
     return "\n".join(parts)
-
-
-def _table(rows: pd.DataFrame) -> str:
-    """Return the rows behind a figure as Markdown."""
-    listed = prepared(rows.head(MOST_ROWS), {})
-    columns: list[Column] = chosen(ROWS, listed)
-    lines = [
-        "| " + " | ".join(column.titled for column in columns) + " |",
-        "|" + " --- |" * len(columns),
-    ]
-    for row in listed.to_dict("records"):
-        cells = (_escaped(one.words(row, ranges=False)) for one in columns)
-        lines.append("| " + " | ".join(cells) + " |")
-    more = len(rows) - MOST_ROWS
-    return "\n".join(lines) + (f"\n\nand {more} more" if more > 0 else "")
 
 
 def _escaped(text: str) -> str:

@@ -11,7 +11,6 @@ Every row keeps the file's content (`reported`), so that an export gives it back
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.drawing.captions import dataset_name
-from analysis.errors import AnalysisError, MissingRowsError
+from analysis.errors import AnalysisError, MissingRowsError, writing
 from analysis.figures import ablation
-from analysis.outputs.export import _guarded, _row
+from analysis.outputs.export import plain_row
 from analysis.rows import headline
 from analysis.rows.comparable import Selection
 from analysis.rows.pairing import reported_set
@@ -51,8 +50,12 @@ def read_originals(folder: Path) -> tuple[list[Row], list[str]]:
     for path in sorted(folder.rglob("*.json")):
         try:
             rows += _complete(read_file(path), path.relative_to(folder), folder.resolve().name)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            skipped.append(f"{path}: {_reason(error)}")
+        except json.JSONDecodeError as error:
+            skipped.append(f"{path}: not JSON ({error.msg} in line {error.lineno})")
+        except KeyError as error:
+            skipped.append(f"{path}: no {error}")
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            skipped.append(f"{path}: {error}")
     if not rows:
         raise AnalysisError(
             f"{folder}: no result file of the original experiment (JSON with `baseline`, "
@@ -173,19 +176,14 @@ def _bytes(mebibytes: float | None) -> int | None:
     return None if mebibytes is None else round(mebibytes * 2**20)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error.msg} in line {error.lineno})"
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
-
-
 def write_files(files: Iterator[tuple[str, dict[str, Any]]], folder: Path) -> list[Path]:
     """Write (name, content) pairs as JSON below a folder. Raises `AnalysisError`."""
     written = []
     for name, content in files:
         path = folder / f"{name}.json"
         text = json.dumps(content, indent=2) + "\n"
-        _guarded(partial(path.write_text, text, encoding="utf-8"), path)
+        with writing(path):
+            path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
 
@@ -213,8 +211,8 @@ def original(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (file name, content) in the original experiment's format; unknown is null."""
     chosen = headline.select_headline(selection)
     for dataset in chosen.datasets:
-        ours = _row(chosen.streaming.loc[dataset].to_dict())
-        base = _row(chosen.baseline.loc[dataset].to_dict())
+        ours = plain_row(chosen.streaming.loc[dataset].to_dict())
+        base = plain_row(chosen.baseline.loc[dataset].to_dict())
         if ours["row_id"] is not None:
             name = dataset_name(dataset).replace(".", "_").replace("wikitext-103", "wikitext")
             yield f"{name}_result", _comparison(selection, dataset, chosen, ours, base)
@@ -260,7 +258,7 @@ def _comparison(
 
 
 def _ablation(data: ablation.Ablation) -> dict[str, Any]:
-    rows = [_row(row) for row in data.rows.to_dict("records")]
+    rows = [plain_row(row) for row in data.rows.to_dict("records")]
     return {
         **_head(data.selection, data.dataset, rows[-1]),
         "ablation_type": data.varied,

@@ -5,6 +5,7 @@ shortened before anything is drawn, so that no folder of this machine can appear
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 
 from analysis.drawing import captions
 from analysis.drawing.style import Look
-from analysis.errors import AnalysisError, DoesNotFitError, MissingRowsError
+from analysis.errors import DoesNotFitError, MissingRowsError, writing
 from analysis.figures import registry
 from analysis.outputs import audit
 from analysis.outputs.columns import COLUMNS, SUMMARY, block_rows, prepared
@@ -55,6 +56,13 @@ READING = (
     "method, or a hollow point: no token was evicted, or the cache is beyond the trained "
     "positions. What the audit calls unusable has a dagger and is compared with nothing.",
 )
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("analysis.outputs"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+)
+HASH = re.compile(r"\A([0-9a-f]{12})[0-9a-f]{20,}\Z")
+"""What is shortened to what identifies it at sight."""
 
 
 def render_report(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh: int = 0) -> str:
@@ -62,24 +70,26 @@ def render_report(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh
 
     refresh: seconds after which a browser reads the page again; 0: never.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis.outputs"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    template = environment.get_template("report.html.j2")
+    template = TEMPLATES.get_template("report.html.j2")
     if frame.empty:
         return template.render(extent=f"{_name(store)}: no results yet.", rows=[], refresh=refresh)
     frame = without_folders(frame)
     groups = comparable.each(frame, store=_name(store), stride=stride)
     groups.sort(key=lambda group: -len(group.rows))
-    shown = _sorted(frame).head(MOST_ROWS)
+    order = ["model", "dtype", "device_name", "dataset", "method", "budget", "n_sink"]
+    shown = frame.sort_values(order, kind="stable", ignore_index=True).head(MOST_ROWS)
     sums = blocks.read(store, block_rows(shown))
+    broken, imported = ", ".join(broken_rules(frame)), frame["source"].eq("imported")
+    notes = {
+        f"† cannot be used ({broken}) and is compared with nothing.": bool(broken),
+        "* never evicted a token, or beyond the trained positions.": frame["hollow"].any(),
+        "Imported results are as reported, not measured here.": imported.any(),
+    }
     return template.render(
         extent=_extent(store, frame, groups),
         refresh=refresh,
         **_results(prepared(shown, sums)),
-        notes=_notes(frame),
+        notes=[note for note, applies in notes.items() if applies],
         findings=audit.audit(frame),
         groups=[_group(store, group) for group in groups[:MOST_GROUPS]],
         provenance=_provenance(frame),
@@ -90,12 +100,9 @@ def render_report(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh
 def write_report(page: str, path: Path) -> None:
     """Write the page, whole or not at all. Raises `AnalysisError` where that is not possible."""
     beside = path.with_name(f"_{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
         beside.write_text(page, encoding="utf-8")
         beside.replace(path)
-    except OSError as error:
-        raise AnalysisError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def without_folders(frame: pd.DataFrame) -> pd.DataFrame:
@@ -143,11 +150,6 @@ def _extent(store: Store, frame: pd.DataFrame, groups: Sequence[Selection]) -> s
     return " ".join(parts)
 
 
-def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
-    keys = ["model", "dtype", "device_name", "dataset", "method", "budget", "n_sink"]
-    return frame.sort_values(keys, kind="stable", ignore_index=True)
-
-
 def _results(rows: pd.DataFrame) -> dict[str, Any]:
     """Return heads, rows of cells with what they sort by, and filters with their choices.
 
@@ -183,28 +185,23 @@ def _filled(value: object) -> str:
     return "" if is_missing(value) else str(value)
 
 
-def _notes(frame: pd.DataFrame) -> list[str]:
-    broken = broken_rules(frame)
-    notes = (
-        [f"† cannot be used ({', '.join(broken)}) and is compared with nothing."] if broken else []
-    )
-    if frame["hollow"].any():
-        notes.append("* never evicted a token, or beyond the trained positions.")
-    if frame["source"].eq("imported").any():
-        notes.append("Imported results are as reported, not measured here.")
-    return notes
-
-
 def _group(store: Store, selection: Selection) -> dict[str, Any]:
-    """Draw the figures of one comparable group."""
+    """Draw the figures of one comparable group; titles and captions are given as text."""
     drawn, missing = [], []
     for name in registry.FAMILIES:
         try:
-            drawn.append(_figure(store, selection, name))
+            one = registry.picture(store, {"": selection}, name, LOOK)
         except MissingRowsError as error:
             missing.append(f"{name.replace('_', ' ')} is not drawn: {error.what}.")
-        except DoesNotFitError as error:
+            continue
+        except DoesNotFitError as error:  # it would need a wider page
             missing.append(f"{name.replace('_', ' ')} is not drawn: {error.why}.")
+            continue
+        file = BytesIO()
+        with LOOK.drawing():
+            one.figure.savefig(file, format="svg", metadata={"Date": None})
+        source = f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+        drawn.append({"title": one.title, "caption": one.caption, "source": source})
     return {
         "model": captions.model_name(str(selection.setting["model"])),
         "device": _filled(selection.setting["device_name"]),
@@ -214,33 +211,15 @@ def _group(store: Store, selection: Selection) -> dict[str, Any]:
     }
 
 
-def _figure(store: Store, selection: Selection, name: str) -> dict[str, str]:
-    """Draw one figure; its title and caption are given as text.
-
-    Raises `MissingRowsError`, or `DoesNotFitError` for what would need a wider page.
-    """
-    one = registry.picture(store, {"": selection}, name, LOOK)
-    file = BytesIO()
-    with LOOK.drawing():
-        one.figure.savefig(file, format="svg", metadata={"Date": None})
-    source = f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
-    return {"title": one.title, "caption": one.caption, "source": source}
-
-
 def _provenance(frame: pd.DataFrame) -> dict[str, Any]:
     counts = frame.groupby(list(PROVENANCE), dropna=False, sort=False).size()
     rows = counts.reset_index(name="results").to_dict("records")
     names = [
         name for name in (*PROVENANCE, "results") if any(not is_missing(r[name]) for r in rows)
     ]
-    cells = [["" if is_missing(row[name]) else _short(row[name]) for name in names] for row in rows]
+    cells = []
+    for row in rows:
+        values = ["" if is_missing(row[name]) else row[name] for name in names]
+        whole = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+        cells.append([HASH.sub(r"\1", str(value)) for value in whole])
     return {"names": [name.replace("_", " ") for name in names], "rows": cells}
-
-
-def _short(value: object) -> str:
-    """Shorten hashes to what identifies them at sight."""
-    written = str(value)
-    is_hash = len(written) >= 32 and all(letter in "0123456789abcdef" for letter in written)
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return written[:12] if is_hash else written

@@ -16,7 +16,6 @@ import pandas as pd
 
 from analysis.outputs.columns import ALWAYS, Column
 from analysis.rows.blocks import Blocks, difference
-from analysis.rows.frames import is_missing
 
 Render = Callable[[pd.DataFrame, Sequence[Column], Blocks], str]
 GROUP = ["source", "model", "dtype", "dataset", "n_tokens"]
@@ -115,17 +114,13 @@ def _csv(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
 
 
 def _json(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
-    lines = [
-        {name: _finite(value) for name, value in line.items()} for line in figures(rows, columns)
-    ]
+    lines = figures(rows, columns)
+    for line in lines:
+        for name, value in line.items():
+            # JSON has no infinity; it is written as a text, never as a missing value.
+            if isinstance(value, float) and math.isinf(value):
+                line[name] = "Infinity" if value > 0 else "-Infinity"
     return json.dumps(lines, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity; it is written as a text, never as a missing value."""
-    if isinstance(value, float) and math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return None if is_missing(value) else value
 
 
 FORMATS: dict[str, Render] = {

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.drawing.style import MAX_PIXELS, Look
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, writing
 
 MAX_BYTES = 600_000
 
@@ -30,17 +30,13 @@ def save(figure: Figure, path: Path, look: Look) -> None:
             f"{pixels / 1e6:.0f} million pixels, more than {MAX_PIXELS / 1e6:.0f}; "
             f"use --dpi {most} at most, a smaller --width, or --format pdf"
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with look.drawing():
-            if kind == "png":
-                _save_png(figure, path, look.dpi)
-            else:
-                # No date in the file: the same rows give the same bytes.
-                metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
-                figure.savefig(path, metadata=metadata)
-    except OSError as error:
-        raise AnalysisError(f"cannot write {path}: {error.strerror or error}") from error
+    with writing(path), look.drawing():
+        if kind == "png":
+            _save_png(figure, path, look.dpi)
+        else:
+            # No date in the file: the same rows give the same bytes.
+            metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
+            figure.savefig(path, metadata=metadata)
 
 
 def _save_png(figure: Figure, path: Path, dpi: int) -> None:
