@@ -87,7 +87,8 @@ def read_entries(found: LocatedYaml) -> list[Entry]:
 def excluded(combination: Mapping[str, Any], exclude: Mapping[str, list[Any]]) -> bool:
     """Tell whether a combination has, for every key of `exclude`, one of its values."""
     return all(
-        combination.get(name, DEFAULTS.get(name)) in values for name, values in exclude.items()
+        _as_yaml(combination.get(name, DEFAULTS.get(name))) in map(_as_yaml, values)
+        for name, values in exclude.items()
     )
 
 
@@ -213,6 +214,11 @@ def _spec_problem(name: str, value: Any) -> str | None:
 
 def _rows(zipped: Mapping[str, list[Any]]) -> Iterable[tuple[Any, ...]]:
     return zip(*zipped.values(), strict=True)
+
+
+def _as_yaml(value: Any) -> Any:
+    """Return a value as a grid gives it; of `measure` the order of the words does not matter."""
+    return sorted(value) if isinstance(value, list | tuple) else value
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ of its frames: COLUMN, an operator, VALUE. A value has the type of its column; `
 missing, which is not equal to anything and neither smaller nor larger.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">": pc.greater,
     ">=": pc.greater_equal,
 }
+_BEYOND = 2**63
+"""No column holds such a whole number."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,17 @@ class Condition:
                 )
             return pc.is_null(column) if self.operator == "=" else pc.is_valid(column)
         if pa.types.is_list(column.type):
+            if not pa.types.is_string(column.type.value_type):
+                raise UsageError(
+                    f"--where: {self.column} is a list of numbers; it can only be compared with null"
+                )
             column = pc.binary_join(column, "+")
         if pa.types.is_null(column.type):
             return pc.is_valid(column) if self.operator != "!=" else pc.is_null(column)
-        found = _COMPARISONS[self.operator](column, self._scalar(column.type))
+        value = self._scalar(column.type)
+        if pa.types.is_integer(column.type) and pa.types.is_floating(value.type):
+            column = column.cast(pa.float64(), safe=False)
+        found = _COMPARISONS[self.operator](column, value)
         return pc.fill_null(found, self.operator == "!=")
 
     def _scalar(self, kind: pa.DataType) -> Any:
@@ -82,12 +92,27 @@ class Condition:
                 return pa.scalar(moment.replace(tzinfo=moment.tzinfo or timezone.utc), kind)
             if pa.types.is_boolean(kind):
                 return pa.scalar({"true": True, "false": False}[value.lower()])
-            if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            if pa.types.is_integer(kind):
+                return pa.scalar(_whole_number(value))
+            if pa.types.is_floating(kind):
                 return pa.scalar(float(value))
         except (ValueError, KeyError) as error:
             message = f"--where {self.column}: {value!r} is not a value of type {kind}"
             raise UsageError(message) from error
         return pa.scalar(value, pa.string())
+
+
+def _whole_number(text: str) -> int | float:
+    """Read what whole numbers are compared with: exactly, where a float would round."""
+    try:
+        number: int | float = int(text)
+    except ValueError:
+        number = float(text)
+    if not math.isfinite(number):
+        return number
+    if abs(number) >= _BEYOND:
+        return math.copysign(math.inf, number)
+    return int(number) if number == int(number) else number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ def _arrow(codec: Literal["zstd", "lz4"]) -> Callable[[Any], Any]:
 
 
 _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file, mode="rb"),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
     b"\x28\xb5\x2f\xfd": _arrow("zstd"),
@@ -79,7 +79,7 @@ def decompressed(file: IO[bytes], path: str) -> IO[bytes]:
         unpack = next((u for magic, u in _DECOMPRESSORS.items() if head.startswith(magic)), None)
         if unpack is None:
             return file
-        file = io.BufferedReader(unpack(file))
+        file = _Unpacked(unpack(file))
     raise CorpusError(f"{path}: compressed more than {_MOST_LAYERS} times; unpack it first")
 
 
@@ -142,6 +142,14 @@ def _peek(file: IO[bytes], size: int) -> tuple[bytes, IO[bytes]]:
         file.seek(0)
         return head, file
     return head, io.BufferedReader(_Prefixed(head, file))
+
+
+class _Unpacked(io.BufferedReader):
+    """What is decompressed on the way; some of the libraries say falsely that it can go back."""
+
+    def seekable(self) -> bool:
+        """Tell that it cannot go back."""
+        return False
 
 
 class _Prefixed(io.RawIOBase):

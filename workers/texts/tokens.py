@@ -60,12 +60,12 @@ def _text_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocume
     documents: list[TokenisedDocument] = []
     skipped = 0
     for document in checked_documents(spec):
-        if len(documents) == spec.max_documents:
-            break
         tokenised = None if document.is_empty else _tokenise(document, loaded, spec)
         if tokenised is not None and len(tokenised.ids) > 1:
             documents.append(replace(tokenised, skipped=skipped))
             skipped = 0
+            if len(documents) == spec.max_documents:
+                break  # what comes after is not looked at: it need not even be readable
         elif spec.empty_documents == "refuse":
             raise refuse_short(spec, document.name)
         else:
