@@ -73,7 +73,7 @@ class Condition:
         if pa.types.is_list(column.type):
             if not pa.types.is_string(column.type.value_type):
                 raise UsageError(
-                    f"--where: {self.column} is a list of numbers; it can only be compared with null"
+                    f"--where: {self.column} is a list of numbers; compare it with null alone"
                 )
             column = pc.binary_join(column, "+")
         if pa.types.is_null(column.type):
