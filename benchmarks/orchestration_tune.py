@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from orchestrator.cluster.connection import OBJECT_STORE_BYTES, protect_token
+from orchestrator.cluster.local_ray import OBJECT_STORE_BYTES, protect_token
 
 
 class Noop(tune.Trainable):  # type: ignore[misc]  # ray has no types

@@ -11,6 +11,7 @@ import torch
 from workers.attention.native import make_room
 from workers.attention.visibility import visibility_of
 from workers.contract.errors import (
+    DeviceUnusableError,
     ModelRefusedError,
     NumericalError,
     SinkSweepError,
@@ -18,7 +19,7 @@ from workers.contract.errors import (
 )
 from workers.contract.events import Assignment, Evaluation, Progress
 from workers.contract.spec import TEXT_FIELDS, EvalSpec, loading_key
-from workers.device import device_columns, free_memory_bytes, software_columns
+from workers.device import device_columns, free_memory_bytes, software_columns, why_no_gpu
 from workers.latency.measure import decode_latency
 from workers.models.loading import LoadedModel, load_model
 from workers.models.sinks import attention_columns
@@ -44,6 +45,8 @@ class Evaluator:
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        elif device.startswith("cuda") and (reason := why_no_gpu()):
+            raise DeviceUnusableError(reason)
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.device = torch.device(device)

@@ -1,13 +1,12 @@
 """Find, start and describe the Ray cluster of a sweep.
 
-Local mode starts a Ray of its own, without dashboard, that dies with this process. Everything
-that goes wrong on the way is one line with a remedy.
+Local mode starts a Ray of its own that dies with this process (`local_ray`). Everything that goes
+wrong on the way is one line with a remedy.
 """
 
 import contextlib
 import logging
 import os
-import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -17,15 +16,20 @@ from pathlib import Path
 import ray
 import ray.exceptions
 
-from orchestrator.cluster.gpu_locks import held_gpus
-from orchestrator.cluster.guardian import guarded
+from orchestrator.cluster.local_ray import (
+    TOKEN_PATH,
+    LocalRay,
+    flattened,
+    importing_as_here,
+    protect_token,
+    started,
+)
 from orchestrator.cluster.placement import Node
 from orchestrator.errors import ClusterError, UsageError
 
-OBJECT_STORE_BYTES = 100_000_000
-"""Rows and parts are small: Ray's default of 30 % of the memory is not needed."""
-TOKEN_PATH = Path.home() / ".ray" / "auth_token"
 _PROBE_SECONDS = 3.0
+_SETTINGS_FRAME = 4
+"""What an HTTP/2 server sends first."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Cluster:
 
     address: str
     """What it was reached by; `local` if this process started it."""
+    local: LocalRay | None = None
+    """The Ray that this process has started."""
 
     @property
     def is_local(self) -> bool:
@@ -60,8 +66,18 @@ class Cluster:
         ]
 
     def is_alive(self, node_id: str) -> bool:
-        """Tell whether a node is still there."""
-        return any(node.node_id == node_id for node in self.nodes())
+        """Tell whether a node is still there: known to be, and its raylet answers.
+
+        A raylet that was killed is gone at once, and its cluster hears of it seconds later.
+        """
+        for node in ray.nodes():
+            if node["NodeID"] == node_id and node["Alive"]:
+                return _answers(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", 1.0)
+        return False
+
+    def free_resources(self) -> dict[str, float]:
+        """Return what nobody uses at present, over all nodes, by Ray's names (`CPU`, `GPU`, …)."""
+        return {str(name): float(amount) for name, amount in ray.available_resources().items()}
 
 
 @contextlib.contextmanager
@@ -76,61 +92,11 @@ def connect(*, local: bool = False, address: str | None = None) -> Iterator[Clus
     found = None if local else address or os.environ.get("RAY_ADDRESS") or _running()
     with contextlib.ExitStack() as stack:
         if found in (None, "local"):
-            stack.enter_context(_started())
-            cluster = Cluster("local")
+            yield Cluster("local", stack.enter_context(started()))
         else:
             cluster = Cluster(_reached(str(found)))
-        stack.callback(ray.shutdown)
-        yield cluster
-
-
-@contextlib.contextmanager
-def _started() -> Iterator[None]:
-    """Start Ray on this machine, with the GPUs that no other sweep holds."""
-    protect_token()
-    with held_gpus() as gpus, guarded():
-        if gpus.restricted:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus.visible)
-        # Ray gives its workers the lowest priority; what they measure would then depend on
-        # whatever else this machine does.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        try:
-            ray.init(
-                address="local",
-                num_cpus=usable_cpus(),
-                num_gpus=len(gpus.visible),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
-        except Exception as error:  # Ray raises many kinds, and none can be mended here
-            raise ClusterError(f"Ray does not start on this machine: {_line(error)}") from error
-        protect_token()
-        yield
-
-
-def usable_cpus() -> int:
-    """Return the processors that this process may use, which can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # not Linux
-
-
-def protect_token(path: Path = TOKEN_PATH) -> None:
-    """Keep Ray's authentication token from other users of this machine.
-
-    Ray writes it readable for all; whoever reads it can run code in the cluster.
-    """
-    if path.exists():
-        path.chmod(0o600)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+            stack.callback(ray.shutdown)
+            yield cluster
 
 
 def _reached(address: str) -> str:
@@ -145,8 +111,21 @@ def _reached(address: str) -> str:
             f"--address {address}: no Ray cluster answers there; start one with `ray start --head` "
             "or `ray up`, or use --local"
         )
+    if not _speaks_grpc(found):
+        raise ClusterError(
+            f"--address {address}: something else than Ray answers there; a cluster's address is "
+            "HOST:6379 of its head, and `sweep submit` takes the one of its dashboard"
+        )
+    if TOKEN_PATH.exists():
+        with contextlib.suppress(OSError):  # somebody else's to close
+            protect_token(TOKEN_PATH)
     try:
-        ray.init(address=found, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=found,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            job_config=importing_as_here(),
+        )
     except Exception as error:
         raise ClusterError(f"--address {address}: {_reason(error)}") from error
     return found
@@ -155,10 +134,22 @@ def _reached(address: str) -> str:
 def _reason(error: Exception) -> str:
     text = str(error)
     if "ersion mismatch" in text:
-        return f"{_line(error)} Use the cluster's Ray and Python versions here, or `sweep submit`"
+        return (
+            f"{flattened(error)} Use the cluster's Ray and Python versions here, or `sweep submit`"
+        )
+    has_token = TOKEN_PATH.exists() or "RAY_AUTH_TOKEN" in os.environ
     if "token" in text.lower() or isinstance(error, ray.exceptions.AuthenticationError):
-        return f"{_line(error)} Copy the cluster's ~/.ray/auth_token to this machine (mode 0600)"
-    return f"the Ray cluster cannot be used: {_line(error)}"
+        what = "the cluster does not accept the token of this machine" if has_token else _NO_TOKEN
+        return f"{what} ({flattened(error)[:150]}): {_TOKEN_REMEDY}"
+    if os.environ.get("RAY_AUTH_MODE") != "token" and not has_token:
+        hint = f"; if it asks for a token, there is none here: {_TOKEN_REMEDY}"
+    else:
+        hint = f"; if its token is another one: {_TOKEN_REMEDY}"
+    return f"the Ray cluster cannot be used: {flattened(error)[:250]}{hint}"
+
+
+_NO_TOKEN = "the cluster asks for its token, and there is none here"
+_TOKEN_REMEDY = "copy the head's ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
 
 
 def _running() -> str | None:
@@ -171,18 +162,31 @@ def _running() -> str | None:
     return address if address and _answers(address) else None
 
 
-def _answers(address: str) -> bool:
+def _answers(address: str, seconds: float = _PROBE_SECONDS) -> bool:
     """Tell whether something listens there; Ray itself would try for a minute."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"--address {address}: must be HOST:PORT or auto")
+    host, port = _parts(address)
     try:
-        with socket.create_connection((host, int(port)), timeout=_PROBE_SECONDS):
+        with socket.create_connection((host, port), timeout=seconds):
             return True
     except OSError:
         return False
 
 
-def _line(error: Exception) -> str:
-    """Return an error of several lines as one."""
-    return " ".join(str(error).split())[:500]
+def _speaks_grpc(address: str) -> bool:
+    """Tell whether what listens there greets as Ray does, which itself would wait for a minute."""
+    try:
+        with socket.create_connection(_parts(address), timeout=_PROBE_SECONDS) as connection:
+            connection.sendall(
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+            )
+            header = connection.recv(9)
+    except OSError:
+        return False
+    return len(header) >= 4 and header[3] == _SETTINGS_FRAME
+
+
+def _parts(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"--address {address}: must be HOST:PORT or auto")
+    return host.strip("[]"), int(port)

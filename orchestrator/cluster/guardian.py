@@ -8,6 +8,7 @@ driver's end of a pipe to close, and then kills what carries the mark of that dr
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,12 +31,15 @@ LIMIT_SECONDS = 25.0
 
 
 @contextlib.contextmanager
-def guarded() -> Iterator[None]:
-    """Mark what this process starts meanwhile, and have it end with this process at the latest."""
+def guarded(folder: str) -> Iterator[None]:
+    """Mark what this process starts meanwhile, and have it end with this process at the latest.
+
+    folder: removed then.
+    """
     mark = uuid.uuid4().hex
     environment = {name: value for name, value in os.environ.items() if name not in MARKS}
     guardian = subprocess.Popen(
-        [sys.executable, "-I", __file__, mark, str(os.getpid())],
+        [sys.executable, "-I", __file__, mark, str(os.getpid()), folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # whoever reads ours must not wait for it
         stderr=subprocess.DEVNULL,
@@ -91,9 +95,17 @@ def wait_for_end(driver: int) -> bool:
     return False
 
 
-def main(mark: str, driver: int) -> None:
-    """Wait for the driver to go, then see to it that its cluster goes."""
+def main(mark: str, driver: int, folder: str) -> None:
+    """Wait for the driver to go, then see to it that its cluster and its folder go."""
     in_order = wait_for_end(driver)
+    try:
+        end_marked(mark, in_order)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_marked(mark: str, in_order: bool) -> None:
+    """End what carries the mark; in_order: the driver has done so itself."""
     inode = os.fstat(0).st_ino
     began = time.monotonic()
     passed = 0.0
@@ -110,4 +122,4 @@ def main(mark: str, driver: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

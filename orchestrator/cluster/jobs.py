@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.connection import _line
+from orchestrator.cluster.local_ray import flattened
 from orchestrator.errors import ClusterError, UsageError
 from orchestrator.grid.load import read_source
 from orchestrator.grid.overrides import apply_overrides
@@ -191,4 +191,4 @@ def _job_reason(error: Exception) -> str:
         remedy = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
     else:
         reason, remedy = "the head does not take the job", "look at `sweep doctor` on the head"
-    return f"{reason} ({_line(error)[:200]}): {remedy}"
+    return f"{reason} ({flattened(error)[:200]}): {remedy}"

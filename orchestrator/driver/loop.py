@@ -4,6 +4,7 @@ One loop, one thread. It fills free evaluators, waits for updates, decides about
 commits in groups. Whatever ends it, everything that was finished is in the store.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ TICK = 0.25
 PATIENCE = 2.0
 """Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
 DISPLAY_INTERVAL = 0.2
+REMINDER_SECONDS = 60.0
+"""How often to repeat why nothing runs, if the reason stays the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class LaunchOptions:
     """Run only what is done and was disturbed while it was timed."""
     limit: int | None = None
     """Run at most so many evaluations."""
-    still_seconds: float = 60.0
+    still_seconds: float = 8.0
     """How long no evaluator may have work before the driver says why, and acts."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Columns that only the launching machine knows (`launch.git_state`)."""
@@ -114,6 +117,7 @@ class _Driver:
         """What each evaluator was handed last."""
         self._display_at = 0.0
         self._idle_since = time.monotonic()
+        self._reason, self._said_at = "", 0.0
 
     def run(self, interrupts: Interrupts) -> Snapshot:
         """Loop until nothing is left, or until told to stop."""
@@ -151,22 +155,37 @@ class _Driver:
 
     def _watch(self) -> None:
         """Say why nothing runs, and take back work that no evaluator has."""
+        for line in self.executor.news():
+            self.listener.note(line)
         now = time.monotonic()
         if self.executor.busy():
-            self._idle_since = now
+            self._idle_since, self._reason = now, ""
         elif now - self._idle_since > self.options.still_seconds:
-            self._idle_since = now
             if self.tally.running:
+                self._idle_since = now
                 self.listener.note(
                     f"{len(self.tally.running)} evaluations are said to run and no evaluator has "
                     "them: they are run again; please report this"
                 )
                 self.outcomes.handle([Returned(tuple(self.tally.running))])
             else:
-                self.listener.note(
-                    "nothing runs: the cluster is starting nodes, other work holds its resources "
-                    "(see `ray status`), or other drivers hold what is left (see `sweep status`)"
-                )
+                self._say_why(now)
+
+    def _say_why(self, now: float) -> None:
+        """Say why nothing runs, when it begins, when the reason changes, and now and then."""
+        reason = self._why_nothing_runs()
+        same = re.sub(r"\d+", "", reason)  # seconds pass, and are no news
+        if same != self._reason or now - self._said_at > REMINDER_SECONDS:
+            self._reason, self._said_at = same, now
+            self.listener.note(f"nothing runs: {reason}")
+
+    def _why_nothing_runs(self) -> str:
+        if not self.executor.free():
+            return self.executor.why()
+        if (ready := self.queue.next_ready()) is not None and self.queue.own() > 0:
+            wait = max(0.0, ready - time.monotonic())
+            return f"what is left waits for its next attempt, the first in {wait:.0f} s"
+        return "other drivers hold what is left (see `sweep status`)"
 
     def _work_left(self) -> bool:
         return bool(self.tally.running) or len(self.queue) > 0

@@ -74,6 +74,12 @@ class Executor(Protocol):
     def cancel(self) -> None:
         """Let evaluations under way come to a stop at their next report."""
 
+    def why(self) -> str:
+        """Return why no evaluator has work, in one line."""
+
+    def news(self) -> Sequence[str]:
+        """Return what has changed about the hardware since the last call, one line each."""
+
     def busy(self) -> int:
         """Return how many evaluators have work."""
 

@@ -76,6 +76,14 @@ class InlineExecutor:
         """Let the evaluation stop after its next report."""
         self._cancelled.set()
 
+    def why(self) -> str:
+        """Return why nothing runs."""
+        return "the evaluator of this process waits for work"
+
+    def news(self) -> Sequence[str]:
+        """Return nothing: a process stays what it is."""
+        return ()
+
     def busy(self) -> int:
         """Return whether an evaluation is under way."""
         return int(self._current is not None)

@@ -13,9 +13,8 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.connection import Cluster
-from orchestrator.cluster.metrics import Metrics
-from orchestrator.cluster.placement import Request, describe_room, requests
-from orchestrator.errors import ClusterError, ResourcesError
+from orchestrator.cluster.placement import Request, describe_room
+from orchestrator.errors import ClusterError
 from orchestrator.executors.base import Happened, Lost, Returned, Slot, Update
 from orchestrator.executors.evaluator_slot import (
     EvaluatorSlot,
@@ -24,12 +23,15 @@ from orchestrator.executors.evaluator_slot import (
     missing_requests,
     one_line,
 )
+from orchestrator.executors.metrics import Metrics
+from orchestrator.executors.room import Room
 from orchestrator.sweep import Resources
 from workers.contract import failures
 from workers.contract.events import Assignment, Finished
 from workers.contract.failures import Failure
+from workers.contract.installation import installation
 from workers.contract.spec import loading_key
-from workers.host.actor import EVALUATOR
+from workers.host.actor import EVALUATOR, Hello
 from workers.host.evaluator_host import DEFAULT_EVALUATOR, Batch
 from workers.host.output_capture import FALLBACK as LOCAL_LOGS
 
@@ -37,10 +39,6 @@ CALL_SECONDS = 1.0
 """How long a call to an evaluator lasts; how often a long evaluation reports."""
 IDLE_SECONDS = 60.0
 """An evaluator without work is released after this time."""
-SURVEY_SECONDS = 2.0
-"""How often the cluster is asked for its nodes."""
-ROOMLESS_SECONDS = 600.0
-"""How long a cluster may be without any node for the evaluations before the sweep gives up."""
 STARTS_AT_ONCE = 64
 FAILED_STARTS = 3
 """Evaluators in a row that do not start, after which the sweep gives up."""
@@ -70,30 +68,30 @@ class RayExecutor:
         self._log_folder = log_folder or str(LOCAL_LOGS)
         self._evaluators: dict[str, EvaluatorSlot] = {}
         self._files = PackedFiles(ray.put)
-        self._timed = timed
-        self._room = self._requests()
-        alone = timed or resources.cpus is None
-        self.notes: Sequence[str] = (describe_room(self._room[0], len(self._room), alone=alone),)
-        self._surveyed_at = self._had_room_at = time.monotonic()
+        self._room = Room(cluster, resources, timed=timed)
+        room, alone = self._room.requests, timed or resources.cpus is None
+        self.notes: Sequence[str] = (describe_room(room[0], len(room), alone=alone),)
         self._metrics = Metrics()
         self._updates: list[Update] = []
         """What is to be told at the next `wait`."""
         self._fatal: ClusterError | None = None
         """Ends the sweep as soon as everything else has been told."""
+        self._news: list[str] = []
         self._wanted = 0
         self._started = 0
+        self._start_began = time.monotonic()
         self._failed_starts = 0
         self._cancelled = False
 
     def scale(self, wanted: int) -> None:
         """Have as many evaluators as there is work and room for; release idle ones."""
-        now = time.monotonic()
-        if now - self._surveyed_at > SURVEY_SECONDS:
-            self._surveyed_at = now
-            self._room = self._survey()
+        if self._has_died():
+            return
+        if self._room.is_due():
+            self._survey()
             self._report()
         self._wanted = wanted
-        self._release(wanted, now)
+        self._release(wanted, time.monotonic())
         if not self._cancelled:
             self._start(wanted)
 
@@ -121,7 +119,7 @@ class RayExecutor:
     def wait(self, timeout: float) -> Sequence[Update]:
         """Return what the evaluators told, after at most `timeout` seconds."""
         calls = {item.call: item for item in self._evaluators.values() if item.call is not None}
-        patience = 0.0 if self._updates else timeout
+        patience = 0.0 if self._updates or self._fatal else timeout
         if calls:
             ready, _ = ray.wait(list(calls), timeout=max(0.001, patience))
             if ready:
@@ -143,6 +141,17 @@ class RayExecutor:
         """Return how many evaluators have work."""
         return sum(1 for item in self._evaluators.values() if item.run_ids)
 
+    def why(self) -> str:
+        """Return why no evaluator has work."""
+        starting = sum(1 for item in self._evaluators.values() if item.node_id is None)
+        since = time.monotonic() - self._start_began
+        return self._room.why_nothing_runs(starting, since)
+
+    def news(self) -> Sequence[str]:
+        """Return what has changed about the hardware since the last call, one line each."""
+        news, self._news = self._news, []
+        return news
+
     def process_ids(self) -> list[int]:
         """Return the processes of the evaluators that are ready, each on its own node."""
         return [item.process_id for item in self._evaluators.values() if item.process_id]
@@ -162,32 +171,43 @@ class RayExecutor:
         idle = len(self._evaluators) - busy - starting
         self._metrics.report(busy=busy, idle=idle, starting=starting, wanted=self._wanted)
 
-    def _requests(self) -> list[Request]:
-        alive, possible = self._cluster.nodes(), self._cluster.node_types()
-        return requests(self._resources, alive, possible, timed=self._timed)
-
-    def _survey(self) -> list[Request]:
-        """Return the room that the cluster has now; for a while, what it had before."""
+    def _has_died(self) -> bool:
+        """Start a local Ray again that has died; tell whether it had."""
+        local = self._cluster.local
+        if local is None or self._fatal is not None or (death := local.death()) is None:
+            return False
+        for item in list(self._evaluators.values()):
+            self._lose(item, failures.NODE_LOST, f"Ray on this machine died: {death}", alive=False)
         try:
-            room = self._requests()
-        except ResourcesError as error:
-            if time.monotonic() - self._had_room_at > ROOMLESS_SECONDS:
-                raise ClusterError(f"the cluster has lost its nodes: {error}") from error
-            return self._room
-        self._had_room_at = time.monotonic()
-        return room
+            self._news.append(local.restart(death))
+            self._room.survey()
+            self._metrics = Metrics()
+        except ClusterError as error:
+            self._fatal = error
+        return True
+
+    def _survey(self) -> None:
+        """See what there is, and take back what is on nodes that are gone."""
+        self._room.survey()
+        for item in list(self._evaluators.values()):
+            node_id = item.node_id or item.request.node_id
+            if not self._room.has(node_id):
+                self._lose(item, failures.NODE_LOST, f"node {node_id} is gone")
 
     def _start(self, wanted: int) -> None:
         starting = sum(1 for item in self._evaluators.values() if item.node_id is None)
-        count = min(wanted, len(self._room)) - len(self._evaluators)
+        room = self._room.requests
+        count = min(wanted, len(room)) - len(self._evaluators)
         count = min(count, STARTS_AT_ONCE - starting)
         if count <= 0:
             return
-        missing = missing_requests(self._room, [item.request for item in self._evaluators.values()])
+        missing = missing_requests(room, [item.request for item in self._evaluators.values()])
+        if not starting:
+            self._start_began = time.monotonic()
         for request in missing[:count]:
             self._started += 1
             item = EvaluatorSlot(f"evaluator-{self._started}", self._actor(request), request)
-            item.call = item.handle.where.remote()
+            item.call = item.handle.hello.remote()
             self._evaluators[item.id] = item
 
     def _actor(self, request: Request) -> Any:
@@ -200,8 +220,14 @@ class RayExecutor:
             "accelerator_type": request.accelerator,
             "scheduling_strategy": strategy,
         }
+        if request.node_id is None and self._room.left_out:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self._room.left_out)})"}
         chosen = {"num_threads": request.num_threads, **self._options}
-        return EVALUATOR.options(**options).remote(self._path, chosen, self._log_folder)
+        if chosen.get("device") == "auto":  # what was given must be used, or it refuses
+            chosen["device"] = "cuda" if request.gpus else "cpu"
+        return EVALUATOR.options(**options).remote(
+            self._path, chosen, self._log_folder, installation(), request.gpus
+        )
 
     def _release(self, wanted: int, now: float) -> None:
         """Let go of evaluators that have been idle, and of unborn ones that nobody needs."""
@@ -213,10 +239,14 @@ class RayExecutor:
                 surplus -= 1
                 self._let_go(item)
 
-    def _let_go(self, item: EvaluatorSlot) -> None:
-        """End an evaluator, the one way there is; give back what it still holds."""
+    def _let_go(self, item: EvaluatorSlot, *, alive: bool = True) -> None:
+        """End an evaluator, the one way there is; give back what it still holds.
+
+        alive: whether there is a Ray that can be asked to.
+        """
         del self._evaluators[item.id]
-        ray.kill(item.handle, no_restart=True)
+        if alive:
+            ray.kill(item.handle, no_restart=True)
         self._give_back(item, item.run_ids)
 
     def _give_back(self, item: EvaluatorSlot, run_ids: Iterable[str]) -> None:
@@ -237,8 +267,17 @@ class RayExecutor:
         if isinstance(result, Batch):
             self._reported(item, result)
         else:
-            item.node_id, item.process_id = result
-            self._failed_starts = 0
+            self._greeted(item, result)
+
+    def _greeted(self, item: EvaluatorSlot, hello: Hello) -> None:
+        """An evaluator is there, or says why it will not work."""
+        self._failed_starts = 0
+        if hello.other_code is None and hello.no_device is None:
+            item.node_id, item.process_id = hello.node_id, hello.process_id
+            return
+        self._let_go(item)
+        if (news := self._room.refuse(hello)) is not None:
+            self._news.append(news)
 
     def _reported(self, item: EvaluatorSlot, batch: Batch) -> None:
         self._updates += [Happened(run_id, event) for run_id, event in batch.events]
@@ -259,26 +298,23 @@ class RayExecutor:
             item.call = item.handle.work.remote([], CALL_SECONDS)
 
     def _died(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> None:
-        held = tuple(item.run_ids)
-        item.run_ids = {}
-        self._let_go(item)
-        kind = self._kind_of_loss(item, error)
+        kind = self._room.kind_of_loss(error, item.node_id, item.request.node_id)
         message = one_line(error)
         if item.node_id is None and kind != failures.NODE_LOST:
             self._failed_starts += 1
             if self._failed_starts >= FAILED_STARTS:
                 self._fatal = ClusterError(f"evaluators do not start: {message}")
+        self._lose(item, kind, message)
+
+    def _lose(self, item: EvaluatorSlot, kind: str, message: str, *, alive: bool = True) -> None:
+        """Take an evaluator for dead, and with it what it had begun."""
+        held = tuple(item.run_ids)
+        item.run_ids = {}
+        self._let_go(item, alive=alive)
+        node_id = item.node_id or item.request.node_id
+        if kind == failures.NODE_LOST and node_id is not None and alive:
+            self._room.lose(node_id)
         if held:
             log = latest_log(self._log_folder, held[0])
             failure = Failure(kind=kind, error_type=kind, message=message, log_path=log)
             self._updates.append(Lost(held, failure))
-
-    def _kind_of_loss(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> str:
-        text = str(error)
-        if isinstance(error, ray.exceptions.OutOfMemoryError) or "low on memory" in text:
-            return failures.HOST_OOM
-        if getattr(error, "preempted", False) or "node died" in text.lower():
-            return failures.NODE_LOST
-        if item.node_id is not None and not self._cluster.is_alive(item.node_id):
-            return failures.NODE_LOST
-        return failures.WORKER_LOST

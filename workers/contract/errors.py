@@ -46,3 +46,7 @@ class NumericalError(SinkSweepError):
 
 class DeviceMemoryError(SinkSweepError):
     """The smallest chunk does not fit into the device's memory."""
+
+
+class DeviceUnusableError(SinkSweepError):
+    """An evaluator was given a GPU and cannot compute on it."""

@@ -121,6 +121,7 @@ class Provenance(TypedDict, total=False):
 
     device_name: str | None
     device_uuid: str | None
+    gpus_requested: int | None  # per evaluation, of the cluster
     device_shared: bool | None
     hostname: str | None
     node_id: str | None

@@ -1,0 +1,156 @@
+"""Where evaluators can run at present: the cluster's nodes, less those that are left out.
+
+A node is left out for a moment after it was lost under an evaluator that was meant for it, because
+the cluster's own list of nodes is older than the loss; and for good if it runs other code than the
+driver, or cannot use the GPU that it declares.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Collection
+
+import ray
+import ray.exceptions
+
+from orchestrator.cluster.connection import Cluster
+from orchestrator.cluster.placement import Request, requests
+from orchestrator.errors import ClusterError, ResourcesError
+from orchestrator.sweep import Resources
+from workers.contract import failures
+from workers.host.actor import Hello
+
+SURVEY_SECONDS = 2.0
+"""How often the cluster is asked for its nodes."""
+ROOMLESS_SECONDS = 600.0
+"""How long a cluster may be without any node for the evaluations before the sweep gives up."""
+AVOID_SECONDS = 10.0
+"""How long a node is avoided that was lost, in case the cluster still lists it."""
+UNUSABLE_DEVICES = 3
+"""Evaluators that cannot use their GPU, after which a node is left out."""
+
+
+class Room:
+    """What the cluster has room for. Raises `ResourcesError` if that is nothing, ever."""
+
+    def __init__(self, cluster: Cluster, resources: Resources, *, timed: bool) -> None:
+        self._cluster, self._resources, self._timed = cluster, resources, timed
+        self._avoided: dict[str, float] = {}
+        self._left_out: dict[str, str] = {}
+        self._unusable: Counter[str] = Counter()
+        self._alive: set[str] = set()
+        self.requests = self._requests()
+        self._surveyed_at = self._had_room_at = time.monotonic()
+
+    @property
+    def left_out(self) -> Collection[str]:
+        """Nodes on which nothing is started any more."""
+        return self._left_out.keys()
+
+    def is_due(self) -> bool:
+        """Tell whether it is time for `survey`."""
+        return time.monotonic() - self._surveyed_at > SURVEY_SECONDS
+
+    def survey(self) -> None:
+        """Look what there is. Raises `ClusterError` if there has been nothing for too long."""
+        now = self._surveyed_at = time.monotonic()
+        self._avoided = {node: until for node, until in self._avoided.items() if until > now}
+        try:
+            self.requests = self._requests()
+            self._had_room_at = now
+        except ResourcesError as error:
+            self.requests = []
+            if self._left_out and not self._avoided and self._fits_now():
+                reasons = "; ".join(dict.fromkeys(self._left_out.values()))
+                raise ClusterError(f"no node is left that can be used: {reasons}") from error
+            if now - self._had_room_at > ROOMLESS_SECONDS:
+                raise ClusterError(f"the cluster has lost its nodes: {error}") from error
+
+    def has(self, node_id: str | None) -> bool:
+        """Tell whether a node was there at the last survey."""
+        return node_id is None or node_id in self._alive
+
+    def _has_shrunk(self) -> bool:
+        """Tell whether a node has gone since the last survey."""
+        return not self._alive <= {str(node.node_id) for node in self._cluster.nodes()}
+
+    def lose(self, node_id: str) -> None:
+        """Avoid a node that was lost, and have the cluster surveyed at once."""
+        self._avoided[node_id] = time.monotonic() + AVOID_SECONDS
+        self._surveyed_at = -SURVEY_SECONDS
+
+    def kind_of_loss(
+        self, error: ray.exceptions.RayError, node_id: str | None, target: str | None
+    ) -> str:
+        """Return which of `failures` it is that an evaluator is gone.
+
+        node_id: where it was, if it had come to be. target: where it was meant to be.
+        """
+        text = str(error)
+        if isinstance(error, ray.exceptions.OutOfMemoryError) or "low on memory" in text:
+            return failures.HOST_OOM
+        if getattr(error, "preempted", False) or "node died" in text.lower():
+            return failures.NODE_LOST
+        if isinstance(error, ray.exceptions.ActorUnschedulableError) or "NodeAffinity" in text:
+            return failures.NODE_LOST  # it was meant for a node that is gone, or that is drained
+        place = node_id or target
+        if place is not None and not self._cluster.is_alive(place):
+            return failures.NODE_LOST
+        if node_id is None and "creation task" not in text and self._has_shrunk():
+            return failures.NODE_LOST  # it went where Ray put it, and that node is gone
+        return failures.WORKER_LOST
+
+    def refuse(self, hello: Hello) -> str | None:
+        """Note that an evaluator does not work on a node; return what there is to say."""
+        if hello.other_code is not None:
+            reason = f"{hello.hostname} runs other code than this driver: {hello.other_code}"
+        else:
+            self._unusable[hello.node_id] += 1
+            if self._unusable[hello.node_id] < UNUSABLE_DEVICES:
+                return None
+            reason = f"{hello.hostname} cannot use its GPU: {hello.no_device}"
+        if hello.node_id in self._left_out:
+            return None
+        self._left_out[hello.node_id] = reason
+        self._surveyed_at = -SURVEY_SECONDS
+        return f"a node is left out: {reason}"
+
+    def why_nothing_runs(self, starting: int, since: float) -> str:
+        """Say why there is no evaluator with work. starting: evaluators that are not there yet."""
+        if not self.requests:
+            lost = time.monotonic() - self._had_room_at
+            limit = ROOMLESS_SECONDS / 60
+            return (
+                f"the cluster has lost its nodes {lost:.0f} s ago; the sweep goes on when one is "
+                f"back, and ends after {limit:.0f} minutes without"
+            )
+        if not starting:
+            return "no evaluator is wanted at present"
+        if (held := self._held_by_others()) is not None:
+            return f"other work holds the cluster's {held} (see `ray status`)"
+        if not self._alive or not self._fits_now():
+            return "the cluster is starting nodes (see `ray status`)"
+        return f"{starting} evaluators are starting, since {since:.0f} s"
+
+    def _fits_now(self) -> bool:
+        try:
+            nodes = [node for node in self._cluster.nodes() if node.node_id in self._alive]
+            return bool(requests(self._resources, nodes, (), timed=self._timed))
+        except ResourcesError:
+            return False
+
+    def _held_by_others(self) -> str | None:
+        """Return what somebody else uses so that not one request fits; None if one fits."""
+        free, request = self._cluster.free_resources(), self.requests[0]
+        if not self._fits_now():
+            return None
+        if request.gpus and free.get("GPU", 0.0) < request.gpus:
+            return "GPUs"
+        return "CPUs" if free.get("CPU", 0.0) < request.cpus else None
+
+    def _requests(self) -> list[Request]:
+        nodes = self._cluster.nodes()
+        self._alive = {str(node.node_id) for node in nodes}
+        out = self._avoided.keys() | self._left_out.keys()
+        usable = [node for node in nodes if node.node_id not in out]
+        possible = self._cluster.node_types()
+        return requests(self._resources, usable, possible, timed=self._timed)
