@@ -141,6 +141,19 @@ def device_shared(frame: pd.DataFrame) -> Iterator[Breach]:
     yield from _about(rows, "device-shared", "error", message, spoils=("speed",))
 
 
+def wrong_device(frame: pd.DataFrame) -> Iterator[Breach]:
+    """A CPU that stood in for a GPU: what was asked for is in the row, or in its sweep's others.
+
+    Rows from before `gpus_requested` was recorded are found where others of the sweep had a GPU.
+    """
+    on_cpu = frame["device_uuid"].isna() & frame["node_id"].notna()
+    asked = frame["gpus_requested"].fillna(0).gt(0)
+    with_gpu = frame.loc[frame["device_uuid"].notna(), "sweep"].dropna().unique()
+    old = frame["gpus_requested"].isna() & frame["sweep"].isin(with_gpu)
+    message = "computed on a CPU though the sweep was given GPUs: a node cannot use its GPU"
+    yield from _about(frame[on_cpu & (asked | old)], "wrong-device", "error", message, ("speed",))
+
+
 def disturbed(frame: pd.DataFrame) -> Iterator[Breach]:
     """A time that others had a part in is not the method's (`workers/latency/disturbance.py`)."""
     rows = frame[frame["timing_disturbed"].notna() & frame["runtime_ms"].notna()]
@@ -251,6 +264,7 @@ RULES: tuple[Rule, ...] = (
     unpaired,
     not_full,
     device_shared,
+    wrong_device,
     disturbed,
     far_apart,
     mixed_places,
@@ -260,7 +274,14 @@ RULES: tuple[Rule, ...] = (
     provenance,
     texts,
 )
-SPOILING: tuple[Rule, ...] = (identical, device_shared, disturbed, cold_starts, parity_exceeded)
+SPOILING: tuple[Rule, ...] = (
+    identical,
+    device_shared,
+    wrong_device,
+    disturbed,
+    cold_starts,
+    parity_exceeded,
+)
 """The rules whose breaches spoil a number; they need no pairs."""
 
 

@@ -5,13 +5,13 @@ wrong on the way is one line with a remedy.
 """
 
 import contextlib
-import logging
 import os
 import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 import ray.exceptions
@@ -20,7 +20,7 @@ from orchestrator.cluster.local_ray import (
     TOKEN_PATH,
     LocalRay,
     flattened,
-    importing_as_here,
+    join,
     protect_token,
     started,
 )
@@ -75,9 +75,10 @@ class Cluster:
                 return _answers(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}", 1.0)
         return False
 
-    def free_resources(self) -> dict[str, float]:
-        """Return what nobody uses at present, over all nodes, by Ray's names (`CPU`, `GPU`, …)."""
-        return {str(name): float(amount) for name, amount in ray.available_resources().items()}
+    def has_process(self, actor: Any) -> bool:
+        """Tell whether an actor has a place and a process, be it still importing or building."""
+        state = ray._private.state  # noqa: SLF001 - the public way needs the dashboard
+        return bool(state.actors(actor._actor_id.hex()).get("Address", {}).get("Port"))  # noqa: SLF001
 
 
 @contextlib.contextmanager
@@ -120,12 +121,7 @@ def _reached(address: str) -> str:
         with contextlib.suppress(OSError):  # somebody else's to close
             protect_token(TOKEN_PATH)
     try:
-        ray.init(
-            address=found,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            job_config=importing_as_here(),
-        )
+        join(address=found)
     except Exception as error:
         raise ClusterError(f"--address {address}: {_reason(error)}") from error
     return found

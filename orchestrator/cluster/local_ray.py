@@ -46,16 +46,12 @@ class LocalRay:
         """Start it. Raises `ClusterError`."""
         try:
             with _on_loopback():
-                ray.init(
+                join(
                     address="local",
                     num_cpus=usable_cpus(),
                     num_gpus=len(self._gpus.visible),
                     object_store_memory=OBJECT_STORE_BYTES,
                     include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=True,
-                    job_config=importing_as_here(),
                     _temp_dir=f"{self._folder}/r",
                 )
         except Exception as error:  # Ray raises many kinds, and none can be mended here
@@ -130,12 +126,27 @@ def private_folder() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def importing_as_here() -> JobConfig:
-    """Return a job whose workers look into this driver's installation, and nowhere else first.
+def join(**options: Any) -> None:
+    """Call `ray.init` so that it says nothing by itself and workers import what this driver does.
 
-    Ray itself would add the working directory and that of the script.
+    Ray would put the working directory and the script's first on their path; and the last twenty
+    lines of a raylet that dies into the terminal.
     """
-    return JobConfig(_py_driver_sys_path=_Fixed([ROOT]))
+    worker: Any = ray._private.worker  # noqa: SLF001 - no public way
+    listen, worker.listen_error_messages = worker.listen_error_messages, _ignore
+    try:
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            job_config=JobConfig(_py_driver_sys_path=_Fixed([ROOT])),
+            **options,
+        )
+    finally:
+        worker.listen_error_messages = listen
+
+
+def _ignore(worker: Any, stopped: Any) -> None:
+    """Stand for the thread that prints what Ray reports of its own processes."""
 
 
 class _Fixed(list[str]):

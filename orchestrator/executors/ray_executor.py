@@ -143,9 +143,10 @@ class RayExecutor:
 
     def why(self) -> str:
         """Return why no evaluator has work."""
-        starting = sum(1 for item in self._evaluators.values() if item.node_id is None)
+        starting = [item for item in self._evaluators.values() if item.node_id is None]
+        begun = any(self._cluster.has_process(item.handle) for item in starting)
         since = time.monotonic() - self._start_began
-        return self._room.why_nothing_runs(starting, since)
+        return self._room.why_nothing_runs(len(starting), since, begun=begun)
 
     def news(self) -> Sequence[str]:
         """Return what has changed about the hardware since the last call, one line each."""

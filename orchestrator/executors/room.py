@@ -25,6 +25,8 @@ ROOMLESS_SECONDS = 600.0
 """How long a cluster may be without any node for the evaluations before the sweep gives up."""
 AVOID_SECONDS = 10.0
 """How long a node is avoided that was lost, in case the cluster still lists it."""
+PLACED_SECONDS = 5.0
+"""How long Ray takes at most to find a place for an evaluator where there is one."""
 UNUSABLE_DEVICES = 3
 """Evaluators that cannot use their GPU, after which a node is left out."""
 
@@ -114,8 +116,11 @@ class Room:
         self._surveyed_at = -SURVEY_SECONDS
         return f"a node is left out: {reason}"
 
-    def why_nothing_runs(self, starting: int, since: float) -> str:
-        """Say why there is no evaluator with work. starting: evaluators that are not there yet."""
+    def why_nothing_runs(self, starting: int, since: float, *, begun: bool) -> str:
+        """Say why there is no evaluator with work.
+
+        starting: evaluators that are not there yet, for so many seconds; begun: one has a process.
+        """
         if not self.requests:
             lost = time.monotonic() - self._had_room_at
             limit = ROOMLESS_SECONDS / 60
@@ -124,11 +129,12 @@ class Room:
                 f"back, and ends after {limit:.0f} minutes without"
             )
         if not starting:
-            return "no evaluator is wanted at present"
-        if (held := self._held_by_others()) is not None:
-            return f"other work holds the cluster's {held} (see `ray status`)"
-        if not self._alive or not self._fits_now():
+            return "evaluators are about to start"
+        if not begun and not self._fits_now():
             return "the cluster is starting nodes (see `ray status`)"
+        if not begun and since > PLACED_SECONDS:
+            kind = "GPUs" if self.requests[0].gpus else "CPUs"
+            return f"other work holds the cluster's {kind} (see `ray status`)"
         return f"{starting} evaluators are starting, since {since:.0f} s"
 
     def _fits_now(self) -> bool:
@@ -137,15 +143,6 @@ class Room:
             return bool(requests(self._resources, nodes, (), timed=self._timed))
         except ResourcesError:
             return False
-
-    def _held_by_others(self) -> str | None:
-        """Return what somebody else uses so that not one request fits; None if one fits."""
-        free, request = self._cluster.free_resources(), self.requests[0]
-        if not self._fits_now():
-            return None
-        if request.gpus and free.get("GPU", 0.0) < request.gpus:
-            return "GPUs"
-        return "CPUs" if free.get("CPU", 0.0) < request.cpus else None
 
     def _requests(self) -> list[Request]:
         nodes = self._cluster.nodes()

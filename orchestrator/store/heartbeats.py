@@ -175,9 +175,14 @@ class Heartbeat:
 
 
 def boot_id() -> str | None:
-    """Return what identifies this boot of this machine; None where that is not known."""
+    """Return what gives process numbers their meaning; None where that is not known.
+
+    The boot of the machine and the namespace of the numbers: containers of one machine share the
+    boot and not the numbers, and cannot see whether each other's processes live.
+    """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return None
 

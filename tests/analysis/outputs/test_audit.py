@@ -76,6 +76,7 @@ def test_a_larger_recompute_window_is_slower_without_being_suspect():
     ("rule", "severity", "changes"),
     [
         ("device-shared", "error", {"device_shared": True}),
+        ("wrong-device", "error", {"gpus_requested": 1, "node_id": "n", "device_uuid": None}),
         ("parity", "error", {"parity_max_abs_diff": 0.01}),
         ("no-parity", "warning", {"parity_max_abs_diff": None}),
         ("cache-not-full", "warning", {"latency_full_budget": False}),
@@ -90,6 +91,14 @@ def test_a_larger_recompute_window_is_slower_without_being_suspect():
 def test_each_rule_is_found_with_its_severity(rule, severity, changes):
     found = [one for one in audit(frames.tidy(table(changed(2, **changes)))) if one.rule == rule]
     assert [one.severity for one in found] == [severity]
+
+
+def test_old_rows_of_a_cpu_among_those_of_gpus_are_found():
+    gpu = {"device_name": "GPU", "device_uuid": "u", "node_id": "1"}
+    rows = [row(method="dense", **gpu), row(method="streaming", window_size=32, node_id="2")]
+    assert len(rules(rows)["wrong-device"]) == 1
+    assert "wrong-device" not in rules([rows[1]])
+    assert "wrong-device" not in rules([rows[0], {**rows[1], "gpus_requested": 0}])
 
 
 def test_imported_and_strided_rows_are_known_as_such():

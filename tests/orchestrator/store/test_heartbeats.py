@@ -246,3 +246,25 @@ def test_a_driver_that_slept_does_not_take_the_others_for_dead(drivers: Drivers)
         drivers.pass_time(1.0)
         drivers.beat("b")
     assert not drivers.drivers["b"].peers
+
+
+ASK = """
+import json, sys
+from orchestrator.store.heartbeats import is_gone
+print(is_gone(json.loads(sys.argv[1])))
+"""
+
+
+def test_a_driver_of_another_container_on_this_machine_is_not_taken_for_dead() -> None:
+    state = {"boot_id": boot_id(), "pid": os.getpid(), "process_start": process_start(os.getpid())}
+    asking = [sys.executable, "-c", ASK, json.dumps(state)]
+    contained = ["unshare", "--pid", "--fork", "--mount-proc", *asking]
+    done = subprocess.run(contained, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no namespaces here: {done.stderr.strip()[:200]}")
+    assert done.stdout.strip() == "False"
+    gone = {**state, "process_start": "1"}
+    outside = subprocess.run(
+        [*asking[:-1], json.dumps(gone)], capture_output=True, text=True, check=True
+    )
+    assert outside.stdout.strip() == "True"
