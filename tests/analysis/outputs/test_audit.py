@@ -95,7 +95,10 @@ def test_each_rule_is_found_with_its_severity(rule, severity, changes):
 
 def test_old_rows_of_a_cpu_among_those_of_gpus_are_found():
     gpu = {"device_name": "GPU", "device_uuid": "u", "node_id": "1"}
-    rows = [row(method="dense", **gpu), row(method="streaming", window_size=32, node_id="2")]
+    rows = [
+        row(method="dense", changes=gpu),
+        row(method="streaming", window_size=32, changes={"node_id": "2"}),
+    ]
     assert len(rules(rows)["wrong-device"]) == 1
     assert "wrong-device" not in rules([rows[1]])
     assert "wrong-device" not in rules([rows[0], {**rows[1], "gpus_requested": 0}])
