@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.store.store import Store
 from tests.support import machines
 from tests.support.machines import HOME, Machine
 
@@ -104,13 +105,10 @@ def _lose_a_worker(done: Walk) -> None:
 
 def _until_row_of(done: Walk, hostname: str, *, more_than: int) -> int:
     """Wait for a further finished evaluation of a machine; return how many there are."""
-    folder = done.machines["head"].folder / "home/sinksweep/long/trials"
+    store = Store(done.machines["head"].folder / "home/sinksweep/long")
     end = time.monotonic() + 180
     while True:
-        parts = [
-            pq.read_table(path, columns=["hostname"]) for path in folder.glob("part-*.parquet")
-        ]
-        count = sum(part.column("hostname").to_pylist().count(hostname) for part in parts)
+        count = store.trials(["hostname"]).column("hostname").to_pylist().count(hostname)
         if count > more_than:
             return count
         assert time.monotonic() < end, f"no more rows of {hostname} appear"
