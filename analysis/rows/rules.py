@@ -275,12 +275,8 @@ RULES: tuple[Rule, ...] = (
     texts,
 )
 SPOILING: tuple[Rule, ...] = (
-    identical,
-    device_shared,
-    wrong_device,
-    disturbed,
-    cold_starts,
-    parity_exceeded,
+    *(identical, device_shared, wrong_device, disturbed),
+    *(cold_starts, parity_exceeded),
 )
 """The rules whose breaches spoil a number; they need no pairs."""
 

@@ -168,8 +168,7 @@ class RayExecutor:
     def _report(self) -> None:
         """Tell Ray's metrics what the evaluators do."""
         starting = sum(1 for item in self._evaluators.values() if item.node_id is None)
-        busy = self.busy()
-        idle = len(self._evaluators) - busy - starting
+        idle = len(self._evaluators) - (busy := self.busy()) - starting
         self._metrics.report(busy=busy, idle=idle, starting=starting, wanted=self._wanted)
 
     def _has_died(self) -> bool:

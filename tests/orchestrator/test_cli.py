@@ -73,7 +73,7 @@ def test_help_is_there_and_loads_nothing_heavy(name: str | None) -> None:
 def test_every_command_and_option_has_help() -> None:
     assert set(command.commands) == {
         *("launch", "plan", "status", "watch", "results", "cancel", "compact"),
-        *("submit", "fetch", "doctor", "cluster-file"),
+        *("submit", "fetch", "doctor", "cluster-file", "init"),
     }
     for name, one in command.commands.items():
         assert one.help, name
