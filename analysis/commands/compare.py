@@ -104,7 +104,7 @@ def _beside_published(frame: "pd.DataFrame", form: str) -> None:
 
 def _line(one: "Difference") -> str:
     from analysis.drawing import numbers
-    from analysis.rows.intervals import Interval
+    from analysis.rows.intervals import Interval, is_difference
 
     parts = [f"{one.name}:"]
     if one.perplexity_a is not None and one.perplexity_b is not None:
@@ -116,6 +116,8 @@ def _line(one: "Difference") -> str:
         else:
             interval = Interval(one.increase, one.increase_low, one.increase_high)
             parts.append(f"({numbers.increase_text(interval)})")
+            if not is_difference(interval):
+                parts.append("no difference beyond the interval")
     if one.speedup is not None:
         parts.append(f"speed {numbers.times(one.speedup)}")
         if one.speedup_low is not None and one.speedup_high is not None:

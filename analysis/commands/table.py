@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.figures.results_summary import Summary
+    from analysis.rows.blocks import Blocks
     from analysis.rows.comparable import Selection
 
 
@@ -57,7 +58,7 @@ def table(form: str, everything: bool, columns: str | None, **options: Any) -> N
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
     click.echo(rendering.render_table(rows, shown.chosen(names, rows), sums, form))
     if form == "text":
-        _explain(found)
+        _explain(found, sums)
     for one in found:
         for missing in one.missing:
             warn(missing)
@@ -93,7 +94,7 @@ def _sorted(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame.sort_values(keys, kind="stable", ignore_index=True)
 
 
-def _explain(found: "list[Summary]") -> None:
+def _explain(found: "list[Summary]", sums: "Blocks") -> None:
     """Say below the table what was compared with what, once for each group."""
     from analysis.drawing import captions
     from analysis.drawing.style import Look
@@ -101,6 +102,6 @@ def _explain(found: "list[Summary]") -> None:
 
     look = Look()
     settings = [" ".join(captions.setting(one.headline.selection, look)) for one in found]
-    notes = [" ".join(results_summary.notes(one, look)) for one in found]
+    notes = [" ".join(results_summary.notes(one, sums, look)) for one in found]
     for paragraph in dict.fromkeys([*settings, *notes]):
         click.echo(("\n" if paragraph == settings[0] else "") + paragraph)

@@ -1,6 +1,6 @@
 """Sentences that several captions share; each is generated from the rows that were drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,10 +10,12 @@ from analysis.drawing.style import Look
 from analysis.rows import published
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
+from analysis.rows.intervals import Interval, is_difference
 from analysis.rows.pairing import NOT_FULL, TEXT_CHOICES
 from orchestrator.reports.tables import visible
 from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
 from workers.contract.spec import DEFAULTS, is_local_model
+from workers.contract.statistics import INTERVAL_METHODS, TOO_LITTLE
 
 
 def setting(selection: Selection, look: Look) -> list[str]:
@@ -100,6 +102,40 @@ def hollow(rows: pd.DataFrame, measure: str) -> "pd.Series[bool]":
 def citation(look: Look) -> str:
     """Say where the published numbers come from."""
     return look.text("published_note", source=published.data()["source"])
+
+
+def intervals(rows: pd.DataFrame, look: Look, *, shown_as: str = "whiskers") -> list[str]:
+    """Say which population the intervals of these perplexities speak of, and where there is none.
+
+    Texts are named where not all speak of the same. `shown_as`: `whiskers` or `brackets`.
+    """
+    known = rows[rows["perplexity"].notna() & rows["interval_method"].notna()]
+    texts = known["dataset"].map(dataset_name)
+    kinds = {kind: _names(texts[known["interval_method"].eq(kind)]) for kind in INTERVAL_METHODS}
+    too_little = kinds.pop(TOO_LITTLE)
+    used = {kind: names for kind, names in kinds.items() if names}
+    populations = [look.text(kind) for kind in used]
+    if len(used) > 1:
+        pairs = zip(populations, used.values(), strict=True)
+        populations = [look.text("on_texts", population=one, names=names) for one, names in pairs]
+    parts = [look.text(shown_as, population="; ".join(populations))] if used else []
+    return parts + ([look.text("too_little", names=too_little)] if too_little else [])
+
+
+def undecided(found: Iterable[tuple[str, Interval | None]], look: Look) -> list[str]:
+    """Name the points whose difference is within its interval: that is no difference."""
+    names = [name for name, interval in found if interval and not is_difference(interval)]
+    return [look.text("no_difference", names=", ".join(dict.fromkeys(names)))] if names else []
+
+
+def sampled(rows: pd.DataFrame, key: str, look: Look) -> list[str]:
+    """Say where the baseline was scored on a sample of blocks; `key`: how that is shown."""
+    counts = rows.loc[rows["baseline_blocks"].notna(), ["dataset", "baseline_blocks"]]
+    if counts.empty:
+        return []
+    names = _names(counts["dataset"].map(dataset_name))
+    blocks = ", ".join(f"{int(n):,}" for n in sorted(counts["baseline_blocks"].unique()))
+    return [look.text(key, names=names, blocks=blocks)]
 
 
 def flags(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:

@@ -40,6 +40,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "dense": ("dense", "dense（全缓存）"),
     "best": ("lowest perplexity", "困惑度最低"),
     "paper": ("published", "已发表"),
+    "tied": ("tied for the lowest perplexity", "困惑度并列最低"),
     "best_filled": ("lowest of the filled points", "实心点中困惑度最低"),
     "no_sink": ("n_sink = 0", "n_sink = 0"),
     "one": ("1× (as fast as the baseline)", "1×（与基线一样快）"),
@@ -106,8 +107,48 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "several_devices": ("several devices", "多种设备"),
     "unknown_device": ("a device that was not recorded", "未记录的设备"),
     "whiskers": (
-        "Perplexity whiskers: 95 % block bootstrap on these documents.",
-        "困惑度误差线：在这些文档上的 95 % 分块自助法区间。",
+        "Perplexity whiskers: 95 % intervals for {population}.",
+        "困惑度误差线：{population}的 95 % 区间。",
+    ),
+    "brackets": (
+        "Brackets: 95 % intervals for {population}.",
+        "方括号：{population}的 95 % 区间。",
+    ),
+    "documents-t": (
+        "documents like these (Student's t over documents)",
+        "同类文档（按文档的 t 区间）",
+    ),
+    "passages-t": (
+        "other passages of these documents (t over four long stretches of each)",
+        "这些文档其他段落（每篇四个长段的 t 区间）",
+    ),
+    "on_texts": ("{population}: {names}", "{population}：{names}"),
+    "too_little": (
+        "Too little text for an interval (it takes four documents, or about 1,000 tokens of each): {names}.",
+        "文本过少，无法给出区间（需四篇文档，或每篇约 1,000 个 token）：{names}。",
+    ),
+    "no_difference": (
+        "No difference beyond the interval: {names}.",
+        "差异未超出区间：{names}。",
+    ),
+    "sampled_bars": (
+        "{names}: the baseline was scored on {blocks} whole blocks of the text; perplexities of "
+        "both are those of the same tokens.",
+        "{names}：基线只在文本的 {blocks} 个完整分块上计算；两者的困惑度均取自相同的 token。",
+    ),
+    "sampled_curve": (
+        "{names}: the baseline was scored on {blocks} whole blocks of the text, and its curve is "
+        "what they estimate for all of it.",
+        "{names}：基线只在文本的 {blocks} 个完整分块上计算，其曲线是由此对全文的估计。",
+    ),
+    "sampled_rows": (
+        "{names}: the baseline was scored on {blocks} whole blocks of the text; its perplexity is "
+        "that of those tokens, the increase is paired on them.",
+        "{names}：基线只在文本的 {blocks} 个完整分块上计算；其困惑度属于这些 token，增幅在其上成对计算。",
+    ),
+    "sampled_left_out": (
+        "Left out: baselines on a sample of the text, whose perplexity is that of other tokens.",
+        "未显示：只在部分文本上计算的基线，其困惑度属于不同的 token。",
     ),
     "runtime_note": (
         "Runtime: median of {repeats} repeats of {tokens} decode steps, whiskers from the fastest "
@@ -124,8 +165,12 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "数据集名下方：相对 recompute 的成对困惑度增幅及其 95 % 区间。",
     ),
     "best_note": (
-        "Below each perplexity: paired difference to the star, with its 95 % interval.",
-        "各困惑度下方：与星标点的成对差异及其 95 % 区间。",
+        "Below each perplexity: paired difference to the lowest, with its 95 % interval.",
+        "各困惑度下方：与最低点的成对差异及其 95 % 区间。",
+    ),
+    "tie_note": (
+        "Tied: the lowest perplexity does not differ from the others marked beyond its paired interval.",
+        "并列：最低困惑度与其他带标记的点之差未超出成对区间。",
     ),
     "strip_note": (
         "At the points: runtime, and the speedup over recompute.",
@@ -240,9 +285,9 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "与同一报告中的基线比较；– ：未报告。",
     ),
     "summary_note": (
-        "Brackets: 95 % block bootstrap; of an increase: paired. Compared with recompute of the same "
+        "Intervals of an increase are paired. Compared with recompute of the same "
         "budget; – : not measured or no comparable baseline.",
-        "方括号：95 % 分块自助法区间；增幅为成对区间。与同预算的 recompute 比较；– ：未测量或无可比基线。",
+        "增幅为成对区间。与同预算的 recompute 比较；– ：未测量或无可比基线。",
     ),
 }
 

@@ -35,15 +35,20 @@ class Ablation:
     missing: tuple[MissingRowsError, ...] = ()
 
     @property
-    def best(self) -> "pd.Series[Any] | None":
-        """The row of the lowest perplexity, hollow ones only if there is no other.
+    def candidates(self) -> pd.DataFrame:
+        """The rows among which one may be the best, hollow ones only if there is no other.
 
-        A perplexity that the audit calls unusable is never the lowest.
+        A perplexity that the audit calls unusable is not among them.
         """
         known = self.rows["perplexity"].notna() & self.rows["quality_unusable"].isna()
         measured = self.rows[known]
-        candidates = measured[~measured["hollow"]]
-        candidates = measured if candidates.empty else candidates
+        filled = measured[~measured["hollow"]]
+        return measured if filled.empty else filled
+
+    @property
+    def best(self) -> "pd.Series[Any] | None":
+        """The row of the lowest perplexity; whether it may be called so, `blocks.lead` says."""
+        candidates = self.candidates
         if candidates.empty:
             return None
         return candidates.iloc[int(candidates["perplexity"].to_numpy().argmin())]

@@ -1,5 +1,6 @@
 """The panels of an ablation, drawn from its rows: perplexity, compression, runtime."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from analysis.drawing.points import all_fit, mark, points, whiskered
 from analysis.drawing.style import Look
 from analysis.figures.ablation import Ablation, other_texts
 from analysis.rows import published
-from analysis.rows.blocks import Blocks, difference
+from analysis.rows.blocks import Blocks, Lead, difference, lead, with_intervals
 from analysis.rows.frames import is_missing
 from analysis.rows.intervals import Interval
 
@@ -28,6 +29,7 @@ def page(data: Ablation, blocks: Blocks, look: Look) -> Page:
     """Return perplexity above, compression below it, runtime at the foot."""
     fixed = look.text(f"fixed_{data.fixed}", value=f"{data.fixed_value:,}")
     key = "window_title" if data.varied == "window_size" else "sink_title"
+    data = replace(data, rows=with_intervals(data.rows, blocks))
     title = look.text(key, fixed=fixed, dataset=captions.dataset_name(data.dataset))
     steps = Steps(tuple(int(v) for v in data.rows[data.varied]), look.text(f"{data.varied}_axis"))
     drawn = _Drawn(data, blocks, steps, look)
@@ -129,7 +131,9 @@ class _Drawn:
         """Return x, value, low and high of the paired baselines, null where not recorded."""
         known = rows[rows[partner].notna()]
         column = {"quality_partner": "baseline_perplexity", "speed_partner": "baseline_runtime_ms"}
-        bounds = self.everything.reindex(known[partner])[list(columns[1:])].to_numpy()
+        bounds = self.everything.reindex(known[partner])[list(columns[1:])].to_numpy(copy=True)
+        if partner == "quality_partner":  # the bounds of a sample are not those of the text
+            bounds[known["baseline_blocks"].notna()] = None
         return pd.DataFrame(
             {
                 "x": known["x"].to_numpy(),
@@ -140,14 +144,16 @@ class _Drawn:
         )
 
     def _marks(self, axes: Axes, rows: pd.DataFrame) -> None:
-        """Mark the lowest perplexity by a red star and n_sink = 0 by a red X."""
-        look, best = self.look, self.data.best
-        if best is not None and not look.prefix:
-            point = rows[rows["row_id"].eq(best["row_id"])]
-            filled = rows[~captions.hollow(rows, "quality")]
-            left_out = bool((rows["perplexity"] < best["perplexity"]).any()) and len(filled)
-            key = "best_filled" if left_out else "best"
-            mark(axes, point, "*", 2.2, look.text(key), look)
+        """Mark the lowest perplexity by a red star, or a tie for it, and n_sink = 0 by a red X."""
+        look, leading = self.look, _lead(self.data, self.blocks)
+        if leading is not None and not look.prefix:
+            points = rows[rows["row_id"].isin([leading.best, *leading.tied])]
+            lowest = points["perplexity"].min()
+            left_out = bool((rows["perplexity"] < lowest).any())
+            some_filled = bool((~captions.hollow(rows, "quality")).any())
+            key = "best_filled" if left_out and some_filled else "best"
+            key = key if leading.is_alone else "tied"
+            mark(axes, points, "*", 2.2, look.text(key), look, filled=leading.is_alone)
         if self.data.varied == "n_sink":
             mark(axes, rows[rows["n_sink"].eq(0)], "X", 1.6, look.text("no_sink"), look)
 
@@ -171,6 +177,11 @@ class _Drawn:
             else value
         )
         return Label(row["x"], row["perplexity"], text, self.look.ground.ink, at_top=with_interval)
+
+
+def _lead(data: Ablation, blocks: Blocks) -> Lead | None:
+    candidates = data.candidates
+    return lead(dict(zip(candidates["row_id"], candidates["perplexity"], strict=True)), blocks)
 
 
 def to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
@@ -229,20 +240,19 @@ def _published(data: Ablation, steps: Steps) -> dict[float, float]:
 
 def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     selection, rows = data.selection, data.rows
-    names = (
-        rows[data.varied]
-        .astype(int)
-        .map(lambda value: look.text(f"fixed_{data.varied}", value=value))
-    )
-    parts = [*captions.setting(selection, look)]
-    parts += [] if selection.is_reported else [look.text("whiskers")]
+    values = rows[data.varied].astype(int)
+    names = values.map(lambda value: look.text(f"fixed_{data.varied}", value=value))
+    parts = [*captions.setting(selection, look), *captions.intervals(rows, look)]
     if any(to_best(data, row_id, blocks) for row_id in rows["row_id"]):
         parts.append(look.text("best_note"))
+    if (leading := _lead(data, blocks)) is not None and not leading.is_alone:
+        parts.append(look.text("tie_note"))
     increases = rows["perplexity_increase"].dropna()
     if len(increases):
         low, high = (numbers.percent(v, signed=True) for v in (increases.min(), increases.max()))
         key = "recompute_note" if low != high else "recompute_note_one"
         parts.append(look.text(key, low=low, high=high))
+    parts += captions.sampled(rows, "sampled_curve", look)
     if rows["runtime_ms"].notna().any():
         parts += captions.runtime(selection, look)
     if rows["speedup"].notna().any():

@@ -4,6 +4,7 @@ Four panels: perplexity, runtime, speedup, compression. A bar that was not measu
 """
 
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from analysis.drawing import bars, captions, numbers
 from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.style import Look
 from analysis.rows import headline
-from analysis.rows.blocks import Blocks, difference
+from analysis.rows.blocks import Blocks, difference, on_same_tokens, with_intervals
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.headline import Headline
@@ -28,7 +29,12 @@ select = headline.select_headline
 
 
 def page(data: Headline, blocks: Blocks, look: Look) -> Page:
-    """Return the four panels; `blocks` holds what the paired intervals need."""
+    """Return the four panels; `blocks` holds what the intervals need."""
+    data = replace(
+        data,
+        streaming=on_same_tokens(data.streaming, blocks),
+        baseline=with_intervals(data.baseline, blocks),
+    )
     names = [captions.dataset_name(name) for name in data.datasets]
     charts = {
         look.text("panel_perplexity"): _perplexity(data, blocks, names, look),
@@ -45,7 +51,7 @@ def page(data: Headline, blocks: Blocks, look: Look) -> Page:
         for title, chart in charts.items()
     ]
     title = look.text("comparison_title", n_sink=data.n_sink, window_size=data.window_size)
-    return Page(title, _caption(data, look), [("", panels)], columns, names=names)
+    return Page(title, _caption(data, blocks, look), [("", panels)], columns, names=names)
 
 
 def _draw(
@@ -157,15 +163,20 @@ def _increase(row: Mapping[Hashable, Any], blocks: Blocks, selection: Selection)
     return "" if interval is None else numbers.increase_text(interval).replace(" [", "\n[")
 
 
-def _caption(data: Headline, look: Look) -> list[str]:
+def _caption(data: Headline, blocks: Blocks, look: Look) -> list[str]:
     drawn = data.streaming.assign(method="streaming").reset_index()
     points = drawn["dataset"].map(captions.dataset_name)
+    pairs = zip(drawn["row_id"], drawn["quality_partner"], strict=True)
+    differences = [difference(blocks, row, partner) for row, partner in pairs]
+    every = pd.concat([drawn, data.baseline.reset_index()])
     selection = data.selection
     paired = data.streaming["quality_partner"].notna().any()
     return [
         *captions.setting(selection, look),
-        *([] if selection.is_reported else [look.text("whiskers")]),
+        *captions.intervals(every, look),
         *([look.text("paired_note")] if paired and not selection.is_reported else []),
+        *captions.sampled(drawn, "sampled_bars", look),
+        *captions.undecided(zip(points, differences, strict=True), look),
         *captions.runtime(selection, look),
         *captions.flags(drawn, points, look),
         *captions.left_out(selection, look),

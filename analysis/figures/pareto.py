@@ -1,6 +1,6 @@
 """`pareto`: perplexity against time per token, for everything measured on one text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,7 @@ from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.points import at_edge
 from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
-from analysis.rows.blocks import Blocks
+from analysis.rows.blocks import Blocks, with_intervals
 from analysis.rows.comparable import QUICKSTART, Selection
 
 LOG_ABOVE = 5.0
@@ -28,7 +28,11 @@ class Pareto:
     rows: pd.DataFrame
     """With `kind` (a key of `style.LOOKS`) and `cache` (how the point is labelled)."""
     missing: tuple[MissingRowsError, ...] = ()
-    block_rows: tuple[str, ...] = ()
+
+    @property
+    def block_rows(self) -> list[str]:
+        """The rows whose blocks the intervals need."""
+        return [str(row_id) for row_id in self.rows["row_id"]]
 
     @property
     def row_ids(self) -> list[str]:
@@ -40,6 +44,7 @@ def select(selection: Selection) -> Pareto:
     """Pick the text with the most rows that have both."""
     rows = selection.rows
     rows = rows[rows["perplexity"].notna() & rows["latency_ms_mean"].notna()]
+    rows = rows[rows["recompute_blocks"].isna()]  # the perplexity of other tokens
     if len(rows) < 2:
         place = f"{QUICKSTART} {selection.store}"
         raise MissingRowsError("fewer than two rows with both perplexity and latency", place)
@@ -64,6 +69,7 @@ def frontier(rows: pd.DataFrame) -> pd.DataFrame:
 
 def page(data: Pareto, blocks: Blocks, look: Look) -> Page:
     """Return one point per row; the line joins those that nothing beats in both."""
+    data = replace(data, rows=with_intervals(data.rows, blocks))
     title = look.text("pareto_title", dataset=captions.dataset_name(data.dataset))
     panels = [Panel("", partial(_draw, data, look), 1.7)]
     return Page(title, _caption(data, look), [("", panels)])
@@ -144,6 +150,11 @@ def _cache(row: dict[object, object]) -> str:
     return "" if row["method"] == "dense" else f"{int(float(str(row['budget'])))}"
 
 
+def _has_samples(data: Pareto) -> bool:
+    every = data.selection.rows
+    return bool((every["dataset"].eq(data.dataset) & every["recompute_blocks"].notna()).any())
+
+
 def _caption(data: Pareto, look: Look) -> list[str]:
     streaming = data.rows[data.rows["method"].eq("streaming")]
     points = streaming["n_sink"].astype(int).astype(str)
@@ -151,7 +162,8 @@ def _caption(data: Pareto, look: Look) -> list[str]:
     return [
         *captions.setting(data.selection, look),
         look.text("pareto_note"),
-        look.text("whiskers"),
+        *([look.text("sampled_left_out")] if _has_samples(data) else []),
+        *captions.intervals(data.rows, look),
         *captions.flags(streaming, points, look),
         *captions.left_out(data.selection, look),
     ]

@@ -59,7 +59,8 @@ def select(selection: Selection) -> Position:
     baseline = rows["kind"].eq("recompute") & rows["budget"].eq(budget)
     baseline &= rows["recompute_stride"].eq(selection.baseline_stride)
     kept = rows[(rows["method"].eq("streaming") & ours) | windows | baseline | _dense(rows)]
-    kept = kept.sort_values("budget").drop_duplicates(["dataset", "kind"])
+    kept = kept.sort_values(["budget", "recompute_blocks"], na_position="first")
+    kept = kept.drop_duplicates(["dataset", "kind"])
     if kept.empty:
         place = f"{QUICKSTART} {selection.store}"
         raise MissingRowsError("no perplexity was measured with its block sums", place)

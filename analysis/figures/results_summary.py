@@ -17,7 +17,7 @@ from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.style import Look
 from analysis.errors import MissingRowsError
 from analysis.rows import headline
-from analysis.rows.blocks import Blocks, difference
+from analysis.rows.blocks import Blocks, difference, with_intervals
 from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.headline import Headline
@@ -68,8 +68,7 @@ def select(selection: Selection) -> Summary:
     rows, budget = selection.rows, chosen.n_sink + chosen.window_size
     sinkless = rows["method"].eq("streaming") & rows["n_sink"].eq(0)
     ours = rows["n_sink"].eq(chosen.n_sink) & rows["window_size"].eq(chosen.window_size)
-    baseline = rows["method"].eq("recompute") & rows["budget"].eq(budget)
-    baseline &= rows["recompute_stride"].eq(selection.baseline_stride)
+    baseline = headline.baselines_of(selection, rows[ours], budget)
     windows = sinkless & rows["window_size"].isin([chosen.window_size, budget])
     wanted = baseline | (rows["method"].eq("streaming") & ours) | windows
     if selection.is_reported:  # one row of each text and method, of the file that compares them
@@ -82,7 +81,7 @@ def select(selection: Selection) -> Summary:
 
 def lines(data: Summary, blocks: Blocks) -> Iterator[dict[str, str]]:
     """Yield the table's lines, every value written out, a dash for what is not known."""
-    for row in data.rows.to_dict("records"):
+    for row in with_intervals(data.rows, blocks).to_dict("records"):
         yield _line({str(name): value for name, value in row.items()}, blocks)
 
 
@@ -93,7 +92,7 @@ def page(data: Summary, blocks: Blocks, look: Look) -> Page:
     table = tables.fit_table(heads, cells, look, group="dataset", texts=TEXTS)
     box = fonts.wrap(_box(data, look), tables.room(look) - 0.2, look.type.value)
     panel = Panel("", partial(_draw, table, box, look), inches=tables.height(table, box, look))
-    caption = [*captions.setting(data.headline.selection, look), *notes(data, look)]
+    caption = [*captions.setting(data.headline.selection, look), *notes(data, blocks, look)]
     if table.left_out:
         names = ", ".join(heads[name] for name in table.left_out)
         caption.append(look.text("columns_left_out", names=names))
@@ -160,15 +159,20 @@ def _box(data: Summary, look: Look) -> str:
     )
 
 
-def notes(data: Summary, look: Look) -> list[str]:
+def notes(data: Summary, blocks: Blocks, look: Look) -> list[str]:
     """Say how the table is to be read, what is hollow and what was left out."""
-    selection, rows = data.headline.selection, data.rows
+    selection, rows = data.headline.selection, with_intervals(data.rows, blocks)
     points = rows["dataset"].map(captions.dataset_name) + " " + rows["method_label"].astype(str)
     starred = [look.text("starred")] if rows["hollow"].any() else []
     broken = ", ".join(broken_rules(rows))
     daggers = [look.text("unusable_note", rules=broken)] if broken else []
+    pairs = zip(rows["row_id"], rows["quality_partner"], strict=True)
+    differences = [difference(blocks, row, partner) for row, partner in pairs]
     return [
+        *captions.intervals(rows, look, shown_as="brackets"),
         look.text("summary_note_reported" if selection.is_reported else "summary_note"),
+        *captions.undecided(zip(points, differences, strict=True), look),
+        *captions.sampled(rows, "sampled_rows", look),
         *daggers,
         *captions.runtime(selection, look),
         *starred,

@@ -120,6 +120,8 @@ def select_points(frame: pd.DataFrame, chart: Encoding, blocks: Blocks) -> Point
     if not pd.api.types.is_numeric_dtype(frame[name]):
         raise UsageError(f"y={name!r} is not a number; choose one of {', '.join(MEASURES)}")
     rows = frame[frame[name].notna() & frame[chart.x].notna()]
+    if name == "perplexity":  # that of a sample of the blocks is not the text's
+        rows = rows[rows["recompute_blocks"].isna()]
     bounds = {
         side: measure.factor * rows[column] if column else NAN
         for side, column in (("low", measure.low), ("high", measure.high))

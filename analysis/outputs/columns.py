@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.drawing import captions, numbers
-from analysis.rows.blocks import Blocks, difference
+from analysis.rows.blocks import Blocks, difference, with_intervals
 from analysis.rows.frames import is_missing
 from orchestrator.errors import UsageError
 from orchestrator.grid.shape import did_you_mean
@@ -175,6 +175,7 @@ ALWAYS = (
 
 def prepared(rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     """Add what the columns read and a frame does not hold: names, caches, paired intervals."""
+    rows = with_intervals(rows, blocks)
     records = rows.to_dict("records")
     paired = [difference(blocks, row["row_id"], row["quality_partner"]) for row in records]
     return rows.assign(

@@ -25,6 +25,7 @@ SAME = (
     "n_sink",
     "window_size",
     "recompute_stride",
+    "recompute_blocks",
 )
 """What two rows must share to be the same evaluation."""
 KINDS = ("quality", "timed")

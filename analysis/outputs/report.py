@@ -50,8 +50,10 @@ READING = (
     "Perplexities are compared on the same model, number format, text and evaluation version; "
     "speeds also on the same device, thread count, versions and timing settings. What has no "
     "comparable baseline has no speedup and no increase.",
-    "Brackets are 95 % intervals; that of an increase is paired over the same passages of text. "
-    "Of a speedup and a runtime they span the repeats.",
+    "Brackets are 95 % intervals: with four documents or more for documents like these, with "
+    "fewer for other passages of these documents. That of an increase is paired over the same "
+    "blocks; one that contains zero shows no difference. Of a speedup and a runtime they span the "
+    "repeats.",
     "A dash, an absent bar or an empty cell is a value that was not measured. A star behind a "
     "method, or a hollow point: no token was evicted, or the cache is beyond the trained "
     "positions. What the audit calls unusable has a dagger and is compared with nothing.",

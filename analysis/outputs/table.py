@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.outputs.columns import ALWAYS, Column
-from analysis.rows.blocks import Blocks, difference
+from analysis.rows.blocks import Blocks, lead
 
 Render = Callable[[pd.DataFrame, Sequence[Column], Blocks], str]
 GROUP = ["source", "model", "dtype", "dataset", "n_tokens"]
@@ -45,10 +45,9 @@ def best(rows: pd.DataFrame, blocks: Blocks) -> set[str]:
     usable = rows[rows["perplexity"].notna() & rows["quality_unusable"].isna() & ~rows["hollow"]]
     found = set()
     for _, part in usable.groupby(GROUP, dropna=False):
-        ids = part.sort_values("perplexity")["row_id"].tolist()
-        paired = [difference(blocks, other, ids[0]) for other in ids[1:]]
-        if paired and all(one is not None and one.excludes_zero for one in paired):
-            found.add(str(ids[0]))
+        leading = lead(dict(zip(part["row_id"], part["perplexity"], strict=True)), blocks)
+        if leading is not None and leading.is_alone and len(part) > 1:
+            found.add(leading.best)
     return found
 
 

@@ -4,14 +4,16 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.rows.intervals import Interval, Reals, increase
+from analysis.rows.intervals import Interval, Reals, growth, increase, is_difference, perplexity
 from orchestrator.store.part_files import part_names
 from orchestrator.store.store import TRIALS_FOLDER, Store
 from workers.contract.rows import BLOCK_COLUMNS
+from workers.contract.statistics import TOO_LITTLE, exponential
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,24 @@ class RowBlocks:
     nll: Reals
     """Nats, summed over the block."""
 
-    def same_blocks(self, other: "RowBlocks") -> bool:
-        """Tell whether two rows were cut into the same blocks, and so can be paired."""
-        return (
-            self.size == other.size
-            and np.array_equal(self.document, other.document)
-            and np.array_equal(self.index, other.index)
-            and np.array_equal(self.tokens, other.tokens)
+    def on(self, other: "RowBlocks") -> "RowBlocks | None":
+        """Return the blocks that the other row has; None unless all of them are here, whole.
+
+        The other row may hold a sample of this one's blocks (`recompute_blocks`).
+        """
+        names = (*zip(self.document, self.index, strict=True),)
+        wanted = {*zip(other.document, other.index, strict=True)}
+        chosen = np.array([name in wanted for name in names], dtype=bool)
+        here = RowBlocks(
+            self.size, *(v[chosen] for v in (self.document, self.index, self.tokens, self.nll))
         )
+        is_whole = (
+            self.size == other.size
+            and np.array_equal(here.document, other.document)
+            and np.array_equal(here.index, other.index)
+            and np.array_equal(here.tokens, other.tokens)
+        )
+        return here if is_whole else None
 
 
 Blocks = Mapping[str, RowBlocks]
@@ -80,9 +92,89 @@ def from_table(table: pa.Table) -> Blocks:
 def difference(blocks: Blocks, row_id: object, baseline_id: object) -> Interval | None:
     """Return the paired perplexity increase of a row over a baseline, or None without one."""
     row, baseline = blocks.get(str(row_id)), blocks.get(str(baseline_id))
-    if row is None or baseline is None or not row.same_blocks(baseline):
+    common = None if row is None or baseline is None else row.on(baseline)
+    if common is None or baseline is None:
         return None
-    return increase(row.nll, baseline.nll, row.tokens)
+    return increase(common.document, common.nll, baseline.nll, common.tokens)
+
+
+def on_common_blocks(frame: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
+    """Fill in what pairs with a sampled baseline say: on the blocks of the sample alone.
+
+    `perplexity_increase` is that of the common blocks. `baseline_perplexity` becomes what the
+    baseline has on the whole text as the sample estimates it: the row's own perplexity without
+    the increase (a ratio estimate; Cochran, chapter 6).
+    """
+    pairs = frame.loc[frame["baseline_blocks"].notna(), ["row_id", "quality_partner"]]
+    filled = frame["perplexity_increase"].copy()
+    for index, (row_id, partner) in zip(pairs.index, pairs.to_numpy(), strict=True):
+        row, baseline = blocks.get(str(row_id)), blocks.get(str(partner))
+        common = None if row is None or baseline is None else row.on(baseline)
+        if common is not None and baseline is not None and len(common.tokens):
+            filled[index] = growth(float((common.nll - baseline.nll).sum() / common.tokens.sum()))
+    estimated = (frame["perplexity"] / (1 + filled)).where(frame["baseline_blocks"].notna())
+    return frame.assign(
+        perplexity_increase=filled,
+        baseline_perplexity=frame["baseline_perplexity"].fillna(estimated),
+    )
+
+
+def on_same_tokens(rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
+    """Return rows whose perplexities are those on the tokens of their sampled baseline.
+
+    For charts that show both side by side. Rows with a full baseline or none stay as they are.
+    """
+    sums, changed = {**blocks}, rows["perplexity"].tolist()
+    is_sampled = rows["baseline_blocks"].notna().tolist()
+    pairs = rows[["row_id", "quality_partner"]].to_numpy()
+    for place, (row_id, partner) in enumerate(pairs):
+        row, baseline = blocks.get(str(row_id)), blocks.get(str(partner))
+        common = None if row is None or baseline is None else row.on(baseline)
+        if is_sampled[place] and common is not None and len(common.tokens):
+            sums[str(row_id)] = common
+            changed[place] = exponential(float(common.nll.sum() / common.tokens.sum()))
+    return with_intervals(rows.assign(perplexity=changed), sums)
+
+
+def with_intervals(rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
+    """Return the rows with the interval of every perplexity whose blocks were read.
+
+    So rows that were measured before this kind of interval existed get it as well.
+    """
+    columns = ["perplexity_low", "perplexity_high", "interval_method"]
+    computed = rows[columns].astype(object)
+    for index, row_id in rows["row_id"].items():
+        if (one := blocks.get(str(row_id))) is not None:
+            found = perplexity(one.document, one.nll, one.tokens)
+            bounds = (found.low, found.high, found.method) if found else (None, None, TOO_LITTLE)
+            computed.loc[index, columns] = bounds
+    bounds_as_numbers = {name: pd.to_numeric(computed[name]) for name in columns[:2]}
+    return rows.assign(**bounds_as_numbers, interval_method=computed["interval_method"])
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The lowest of several perplexities, and the rows that it cannot be told from."""
+
+    best: str
+    """Row id."""
+    tied: tuple[str, ...]
+    """Row ids whose paired difference to the best is within its interval, or has none."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether the best may be marked as the best: it differs from every other."""
+        return not self.tied
+
+
+def lead(perplexities: Mapping[str, float], blocks: Blocks) -> Lead | None:
+    """Return who leads among perplexities by row id; None of none."""
+    if not perplexities:
+        return None
+    best = min(perplexities, key=lambda row_id: perplexities[row_id])
+    others = (row_id for row_id in perplexities if row_id != best)
+    tied = [other for other in others if not is_difference(difference(blocks, other, best))]
+    return Lead(best, tuple(tied))
 
 
 def _row_blocks(row: Mapping[str, object]) -> RowBlocks:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.rows.blocks import on_common_blocks, read
 from analysis.rows.pairing import TEXT_CHOICES, pair
 from analysis.rows.rules import mark_unusable
 from orchestrator.errors import UsageError
@@ -19,6 +20,7 @@ from orchestrator.store.query import Condition
 from orchestrator.store.store import Store
 from workers.contract.rows import BLOCK_COLUMNS, TRIALS
 from workers.contract.spec import DEFAULTS
+from workers.contract.statistics import INTERVAL_METHODS
 
 LISTS = tuple(name for name in BLOCK_COLUMNS if name != "block_size")
 UNREAD = (*LISTS, "traceback", "error_message", "log_path", "measure")
@@ -62,7 +64,9 @@ def load(
     store: Store, *, baseline_stride: int = 1, columns: Sequence[str] = COLUMNS
 ) -> pd.DataFrame:
     """Return every result of the store as a tidy, paired frame (one row per result)."""
-    return tidy(store.results(columns=list(columns)), baseline_stride=baseline_stride)
+    frame = tidy(store.results(columns=list(columns)), baseline_stride=baseline_stride)
+    sampled = frame.loc[frame["baseline_blocks"].notna(), ["row_id", "quality_partner"]]
+    return on_common_blocks(frame, read(store, sampled.to_numpy().ravel().tolist()))
 
 
 def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
@@ -70,24 +74,41 @@ def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
 
     Added columns: `method_label`, `hollow` (never streamed, or beyond the trained positions),
     `quality_unusable` and `speed_unusable` (why a number is no result; `analysis.rows.rules`)
-    and what `analysis.rows.pairing.pair` derives from the numbers that can be used.
+    and what `analysis.rows.pairing.pair` derives from the numbers that can be used. Pairs with a
+    sampled baseline stay empty until their blocks are read (`load`).
     """
     frame = table.select([name for name in EVERYTHING if name in table.column_names]).to_pandas()
     # Rows from before a choice existed took what is its default now.
     chosen = {name: frame[name].fillna(DEFAULTS[name]) for name in TEXT_CHOICES if name in frame}
-    frame = frame.assign(**chosen)
+    frame = without_old_intervals(frame.assign(**chosen))
     frame = pair(mark_unusable(frame.reset_index(drop=True)), stride=baseline_stride)
     return frame.assign(method_label=method_labels(frame), hollow=hollow_rows(frame))
 
 
+def without_old_intervals(frame: pd.DataFrame) -> pd.DataFrame:
+    """Drop the stored bounds of rows whose interval is of another kind than today's.
+
+    Two kinds must not stand in one figure; `analysis.rows.blocks.with_intervals` computes
+    today's from the block sums of the rows that are shown.
+    """
+    bounds = ["perplexity_low", "perplexity_high"]
+    if not {*bounds, "interval_method"} <= set(frame.columns):
+        return frame
+    today = frame["interval_method"].isin(INTERVAL_METHODS)
+    return frame.assign(**{name: frame[name].where(today) for name in bounds})
+
+
 def method_labels(frame: pd.DataFrame) -> pd.Series:
-    """Name each row's method as a reader knows it; a strided recompute is always labelled."""
+    """Name each row's method as a reader knows it; a strided or sampled recompute always is."""
     label = frame["method"].map(METHOD_LABELS).astype(object)
     window = (frame["method"] == "streaming") & (frame["n_sink"] == 0)
     label[window] = "window (0 sinks)"
     strided = (frame["method"] == "recompute") & (frame["recompute_stride"] > 1)
     stride = frame.loc[strided, "recompute_stride"].astype(int).astype(str)
     label[strided] = "recompute (stride " + stride + ")"
+    sampled = (frame["method"] == "recompute") & frame["recompute_blocks"].notna()
+    counts = frame.loc[sampled, "recompute_blocks"]
+    label[sampled] = [f"recompute (on {int(count):,} blocks)" for count in counts]
     return label
 
 

@@ -78,7 +78,10 @@ def baselines_of(selection: Selection, ours: pd.DataFrame, budget: int) -> pd.Se
     if selection.is_reported:
         return recompute & rows["sweep"].isin(ours["sweep"])
     strides = rows["recompute_stride"].eq(selection.baseline_stride)
-    return recompute & rows["budget"].eq(budget) & strides
+    # A sample of the blocks only where it is what ours are compared with.
+    partners = pd.concat([ours["quality_partner"], ours["speed_partner"]])
+    usable = rows["recompute_blocks"].isna() | rows["row_id"].isin(partners)
+    return recompute & rows["budget"].eq(budget) & strides & usable
 
 
 def _compared(ours: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

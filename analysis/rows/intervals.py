@@ -1,19 +1,19 @@
-"""Intervals from blocks: how sure a perplexity, or a difference of two, is on these documents.
+"""Intervals from blocks: how sure a perplexity is, or a difference of two on the same text.
 
-Blocks are runs of scored tokens that depend on the data alone, so two methods share them and
-most of their spread (hard and easy passages) cancels in a difference. The interval is the 95 %
-percentile interval over 1,000 seeded resamples of whole blocks; it is conditional on the
-documents that were read and says nothing about other texts.
+Two methods share their blocks, so most of what differs between passages cancels in a
+difference. What an interval speaks of ("documents like these", "other passages of these
+documents") and how it is computed stands in `workers.contract.statistics.mean_interval`; every
+interval of the analysis comes from there, also for rows that were measured before it existed.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from workers.contract.statistics import CONFIDENCE, resampled
-
-SEED = 0
+from workers.contract.statistics import exponential, mean_interval
 
 Reals = npt.NDArray[np.float64]
 
@@ -25,6 +25,8 @@ class Interval:
     value: float
     low: float
     high: float
+    method: str = ""
+    """`workers.contract.statistics.INTERVAL_METHODS`: the population that it speaks of."""
 
     @property
     def excludes_zero(self) -> bool:
@@ -32,34 +34,40 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def resampled_sums(values: Reals, *, seed: int = SEED) -> Reals:
-    """Return sums over resampled rows: (n blocks, k) to (resamples, k).
+def is_difference(interval: Interval | None) -> bool:
+    """Tell whether a difference may be called one: its interval is known and excludes zero.
 
-    The same seed draws the same blocks, whatever the columns hold: this is what pairs them.
+    The one decision behind stars, bold figures and "no difference beyond the interval".
     """
-    return np.stack([values[chosen].sum(axis=0) for chosen in resampled(len(values), seed)])
+    return interval is not None and interval.excludes_zero
 
 
-def increase(nll: Reals, baseline_nll: Reals, tokens: Reals) -> Interval | None:
+def perplexity(document: Reals, nll: Reals, tokens: Reals) -> Interval | None:
+    """Return the perplexity of blocks with its interval; None where the text is too little."""
+    return _exponential(document, nll, tokens, exponential)
+
+
+def increase(document: Reals, nll: Reals, baseline_nll: Reals, tokens: Reals) -> Interval | None:
     """Return the relative perplexity increase over a baseline on the same blocks.
 
-    All three have one entry per block: nats, nats, scored tokens. A fraction: 0.01 is 1 % more.
-    None for fewer than two blocks, which have no spread.
+    All have one entry per block: number of the document, nats, nats, scored tokens. A fraction:
+    0.01 is 1 % more. None where the text is too little for an interval.
     """
-    if len(tokens) < 2:
+    return _exponential(document, nll - baseline_nll, tokens, growth)
+
+
+def growth(nats: float) -> float:
+    """Return e to the power of a difference less one; infinity where no float is as large."""
+    return math.expm1(nats) if nats < 700 else math.inf
+
+
+def _exponential(
+    document: Reals, sums: Reals, tokens: Reals, unit: Callable[[float], float]
+) -> Interval | None:
+    if not len(tokens):
         return None
-    columns = np.stack([nll - baseline_nll, tokens], axis=1).astype(np.float64)
-    value = _increase(columns.sum(axis=0)[None])[0]
-    low, high = percentiles(_increase(resampled_sums(columns)))
-    return Interval(float(value), low, high)
-
-
-def percentiles(samples: Reals) -> tuple[float, float]:
-    """Return the bounds of the central 95 % of the samples."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(samples, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _increase(sums: Reals) -> Reals:
-    return np.expm1(sums[:, 0] / sums[:, 1])
+    found = mean_interval(document, sums, tokens)
+    if found.bounds is None:
+        return None
+    low, high = found.bounds
+    return Interval(unit(found.value), unit(low), unit(high), found.method)

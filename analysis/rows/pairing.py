@@ -3,7 +3,8 @@
 Speedups and perplexity increases exist nowhere but here. A streaming row's partner is the
 `recompute` row of the same budget on the same model and data. Perplexities need no more than
 that; speeds also need the same device, thread count, torch and CUDA version and timing
-settings. A row without a partner has nulls, never a guess.
+settings. A row without a partner has nulls, never a guess. A baseline on a sample of the blocks
+(`recompute_blocks`) is a partner where no full one is, on its own tokens alone.
 
 The first publication of the experiment behind this project compared a cold process with a warm
 one and a configuration that never evicted with itself; these rules are what prevents both.
@@ -48,6 +49,7 @@ _NEEDED = (
     "source",
     "method",
     "recompute_stride",
+    "recompute_blocks",
     "budget",
     "perplexity",
     "runtime_ms",
@@ -70,6 +72,8 @@ def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
     A number that `analysis.rows.rules.mark_unusable` calls unusable is in no pair. `stride` is the
     `recompute_stride` of the baseline; anything but 1 must be labelled where it is shown.
     Added columns: `quality_partner`, `baseline_perplexity`, `perplexity_increase` (a fraction),
+    `baseline_blocks` (of a sampled baseline: how many blocks it has; the two numbers before are
+    null then, and `analysis.rows.blocks.on_common_blocks` computes them from the blocks),
     `speed_partner`, `baseline_runtime_ms`, `speedup`, `speedup_low`, `speedup_high` (from the
     extremes over the repeats) and `speed_note` (why there is none).
     """
@@ -184,7 +188,12 @@ def _partners(frame: pd.DataFrame, stride: int, value: str, keys: str) -> pd.Ser
     if rows.empty or baselines.empty:
         return pd.Series(dtype=float)
     group = usable[keys]
-    latest = baselines.sort_values("finished_at", kind="stable", na_position="first").index
+    order = ["finished_at"]
+    if value == "perplexity":  # the full baseline where there is one, else the largest sample
+        sampled = baselines["recompute_blocks"].astype(float)
+        baselines, order = baselines.assign(tokens=sampled.fillna(np.inf)), ["tokens", *order]
+    baselines = baselines.sort_values(order, kind="stable", na_position="first")
+    latest = baselines.index
     by_group = pd.Series(latest.to_numpy(dtype=float), index=group.loc[latest])
     by_group = by_group[~by_group.index.duplicated(keep="last")]
     return group.loc[rows.index].map(by_group)
@@ -198,11 +207,13 @@ def _take(frame: pd.DataFrame, column: str, partner: pd.Series) -> pd.Series:
 
 
 def _with_quality(frame: pd.DataFrame, partner: pd.Series) -> pd.DataFrame:
-    baseline = _take(frame, "perplexity", partner)
+    sampled = _take(frame, "recompute_blocks", partner).astype(float)
+    baseline = _take(frame, "perplexity", partner).where(sampled.isna())
     return frame.assign(
         quality_partner=_take(frame, "row_id", partner),
         baseline_perplexity=baseline,
         perplexity_increase=frame["perplexity"] / baseline - 1,
+        baseline_blocks=sampled,
     )
 
 

@@ -40,7 +40,8 @@ class Forecast:
     def heard(self, spec: EvalSpec, progress: Progress) -> None:
         """Take note of where an evaluation stands."""
         key = _text_key(spec)
-        if progress.phase == "quality" and key in self._waiting and progress.tokens_total:
+        tells = progress.phase == "quality" and spec.recompute_blocks is None
+        if tells and key in self._waiting and progress.tokens_total:
             n_tokens = progress.tokens_total + progress.documents_total
             self._texts[key] = Text(progress.documents_total, n_tokens, is_exact=True)
             for one in self._waiting.pop(key):

@@ -20,7 +20,10 @@ _TEXT_KEY = (
     "empty_documents",
 )
 _RATE_KEY = ("model", "model_revision", "dtype", "method", "measure")
-_COST = ("n_sink", "window_size", "recompute_stride", "decode_tokens", "warmup_tokens", "repeats")
+_COST = (
+    *("n_sink", "window_size", "recompute_stride", "recompute_blocks"),
+    *("decode_tokens", "warmup_tokens", "repeats"),
+)
 _SPEC = tuple(dict.fromkeys((*_TEXT_KEY, *_RATE_KEY, *_COST)))
 COLUMNS = (
     *_SPEC,
@@ -74,7 +77,7 @@ def _groups(rows: pa.Table) -> list[_Group]:
 def _group(row: dict[str, Any]) -> _Group | None:
     spec = from_columns({**row, "measure": row["measure"].split("+")})
     text = text_from_limits(spec)
-    if row["n_tokens_max"] is not None:
+    if row["n_tokens_max"] is not None and spec.recompute_blocks is None:
         documents = row["n_documents_max"]
         text = Text(documents, row["n_tokens_max"] + documents, is_exact=True)
     if text is None:

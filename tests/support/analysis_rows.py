@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from workers.contract import rows as record
 from workers.contract.spec import EvalSpec
+from workers.contract.statistics import perplexity_interval
 
 BLOCK = 256
 TRAINED = 512
@@ -64,12 +65,15 @@ def quality(spec: EvalSpec) -> dict[str, Any]:
     cut = blocks(spec)
     tokens, total = sum(cut["block_tokens"]), math.fsum(cut["block_nll"])
     perplexity = math.exp(total / tokens)
+    arrays = (np.array(cut[f"block_{name}"]) for name in ("document", "nll", "tokens"))
+    low, high, kind = perplexity_interval(*arrays)
     return cut | {
         "nll_sum": total,
         "n_tokens": tokens,
         "perplexity": perplexity,
-        "perplexity_low": perplexity * 0.96,
-        "perplexity_high": perplexity * 1.04,
+        "perplexity_low": low,
+        "perplexity_high": high,
+        "interval_method": kind,
         "bits_per_byte": total / tokens / math.log(2) / 3.5,
         "parity_max_abs_diff": 2e-6,
         "n_documents": len(LENGTHS.get(spec.dataset, (4_000,))),

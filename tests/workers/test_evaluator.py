@@ -58,10 +58,16 @@ def test_a_row_is_complete_and_consistent(evaluator):
     assert row["block_document"] == [0, 0, 1, 1, 2, 2]
     assert row["budget"] == 64
     assert row["compression_ratio"] == pytest.approx(1 - 64 / 400)
-    assert row["perplexity_low"] < row["perplexity"] < row["perplexity_high"]
+    assert (row["perplexity_low"], row["interval_method"]) == (None, "none"), "too little text"
     assert row["first_token"] == "bos"
     assert row["parity_max_abs_diff"] < 1e-4
     assert row["latency_ms_mean"] is None
+
+
+def test_four_documents_have_an_interval(evaluator):
+    _, row = run(evaluator, spec("streaming", max_documents=4, max_tokens=200))
+    assert row["perplexity_low"] < row["perplexity"] < row["perplexity_high"]
+    assert row["interval_method"] == "documents-t"
 
 
 def test_bits_per_byte_counts_the_text_behind_the_first_token(evaluator, tmp_path):
@@ -128,12 +134,63 @@ def test_recompute_resumes_in_the_middle_of_a_document(evaluator, monkeypatch):
     assert resumed["block_tokens"] == undisturbed["block_tokens"]
 
 
-def test_spans_of_two_drivers_are_joined_without_overlap():
-    def part(document, start, stop):
-        return {"document": document, "start": start, "stop": stop}
+def part(document, start, stop):
+    return {"document": document, "start": start, "stop": stop}
 
+
+def test_spans_of_two_drivers_are_joined_without_overlap():
     stored = [part(0, 0, 10), part(0, 0, 15), part(0, 10, 20), part(0, 15, 30), part(1, 5, 9)]
-    assert contiguous(stored) == [part(0, 0, 15), part(0, 15, 30)]
+    wanted = [(range(40),), (range(40),)]
+    assert contiguous(stored, wanted) == [part(0, 0, 15), part(0, 15, 30)]
+
+
+def test_spans_join_across_what_is_not_scored():
+    wanted = [(range(10, 20), range(30, 40)), ()]
+    stored = [part(0, 0, 10), part(0, 10, 20), part(0, 20, 30), part(0, 30, 35), part(0, 36, 40)]
+    assert contiguous(stored, wanted) == [part(0, 10, 20), part(0, 30, 35)]
+    assert contiguous([part(0, 10, 35), part(0, 35, 40)], wanted) == [
+        *(part(0, 10, 35), part(0, 35, 40))
+    ]
+
+
+SAMPLED = {"max_documents": 2, "max_tokens": 1300, "window_size": 28}
+
+
+def test_a_sample_of_blocks_is_scored_as_the_full_baseline_scores_it(evaluator):
+    _, full = run(evaluator, spec("recompute", **SAMPLED))
+    _, sample = run(evaluator, spec("recompute", recompute_blocks=3, seed=2, **SAMPLED))
+    assert sample["status"] == "ok", sample["traceback"]
+    assert sample["run_id"] != full["run_id"]
+    assert sample["n_tokens"] == 3 * 256
+    assert sample["block_tokens"] == [256] * 3
+    assert set(sample["block_document"]) == {0, 1}
+    places = list(zip(full["block_document"], full["block_index"], strict=True))
+    known = dict(zip(places, full["block_nll"], strict=True))
+    for document, index, nll in zip(
+        sample["block_document"], sample["block_index"], sample["block_nll"], strict=True
+    ):
+        assert nll == pytest.approx(known[document, index], rel=1e-5)
+    assert sample["bits_per_byte"] is None
+    assert sample["token_forwards"] < 0.4 * full["token_forwards"]
+
+
+def test_a_sample_of_blocks_resumes_between_and_inside_its_blocks(evaluator, monkeypatch):
+    monkeypatch.setattr(scoring, "SPAN_SECONDS", 0.0)
+    sampled = spec("recompute", recompute_blocks=4, **SAMPLED)
+    events, undisturbed = run(evaluator, sampled)
+    spans = [event.row for event in events if isinstance(event, SpanDone)]
+    assert len(spans) > 4
+    for kept in (1, len(spans) // 2, len(spans)):
+        _, resumed = run(evaluator, sampled, spans=spans[:kept])
+        assert resumed["block_tokens"] == undisturbed["block_tokens"]
+        assert resumed["block_nll"] == pytest.approx(undisturbed["block_nll"], rel=1e-6)
+        assert resumed["n_tokens"] == undisturbed["n_tokens"]
+
+
+def test_a_text_without_a_whole_block_cannot_be_sampled(evaluator):
+    _, row = run(evaluator, spec("recompute", recompute_blocks=3, max_tokens=200))
+    assert row["status"] == "failed"
+    assert "no document has a whole block of 256 scored tokens" in row["error_message"]
 
 
 def on_a_device_for(queries):

@@ -67,14 +67,17 @@ def compression_ratio(lengths: Sequence[int], budget: int) -> float:
     return 1.0 - sum(min(length, budget) for length in lengths) / sum(lengths)
 
 
-def recompute_windows(n_queries: int, budget: int, stride: int) -> list[tuple[int, int, int]]:
+def recompute_windows(
+    n_queries: int, budget: int, stride: int, start: int = 0
+) -> list[tuple[int, int, int]]:
     """Return (first token, end token, first scored query) of every forward of `recompute`.
 
     One forward over tokens [first, end) scores the queries [scored, end). The first one scores
     all queries that have their whole past in the budget; the following ones advance by `stride`.
+    Queries before `start` are not scored.
     """
-    end = min(n_queries, budget + 1)
-    windows = [(0, end, 0)]
+    end = max(start, min(n_queries, budget + 1))
+    windows = [(0, end, start)] if start < end else []
     while end < n_queries:
         scored, end = end, min(n_queries, end + stride)
         windows.append((max(0, end - 1 - budget), end, scored))

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
+from workers.contract.sampling import scored_queries
 from workers.contract.spec import EvalSpec
+from workers.contract.statistics import BASE_BLOCK
 
 ONE_STREAM = ("pydoc", "wikitext-103", "random")
 """Data sets that are one document (`random`: unless `max_documents` asks for more)."""
@@ -74,13 +76,14 @@ def decode_forwards(spec: EvalSpec) -> int:
     return steps * window
 
 
-def _quality(spec: EvalSpec, length: int) -> int:
-    queries = max(0, length - 1)
+def _quality(spec: EvalSpec, queries: range) -> int:
     if spec.method != "recompute":
-        return queries
+        return len(queries)
     window = (spec.budget or 0) + 1
-    first = min(queries, window)
-    return first + -(-(queries - first) // spec.recompute_stride) * window
+    # One forward scores all queries whose whole past fits, the others take a window each.
+    first = min(queries.stop, window) if queries.start < window else 0
+    rest = queries.stop - max(queries.start, window)
+    return first + -(-max(0, rest) // spec.recompute_stride) * window
 
 
 def _prefill(spec: EvalSpec, length: int) -> int:
@@ -96,7 +99,7 @@ def _equal_lengths(text: Text) -> Sequence[int]:
 
 def quality_forwards(spec: EvalSpec, lengths: Sequence[int]) -> int:
     """Return the tokens run through the model by the quality pass, its cost on any device."""
-    return sum(_quality(spec, length) for length in lengths)
+    return sum(_quality(spec, run) for runs in scored_queries(spec, lengths) for run in runs)
 
 
 def rough_cost(spec: EvalSpec) -> int:
@@ -105,4 +108,6 @@ def rough_cost(spec: EvalSpec) -> int:
     tokens = documents * (spec.max_tokens or UNBOUNDED_TOKENS)
     if spec.method != "recompute":
         return tokens
+    if spec.recompute_blocks is not None:
+        tokens = min(tokens, spec.recompute_blocks * BASE_BLOCK)
     return tokens * max(1, spec.n_sink + spec.window_size) // spec.recompute_stride

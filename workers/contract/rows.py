@@ -69,6 +69,7 @@ class Quality(TypedDict, total=False):
     perplexity: float | None
     perplexity_low: float | None
     perplexity_high: float | None
+    interval_method: str | None  # of low and high (`statistics`); null: the block bootstrap
     perplexity_after_eviction: float | None
     bits_per_byte: float | None
     parity_max_abs_diff: float | None

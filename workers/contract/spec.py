@@ -77,6 +77,8 @@ class EvalSpec:
     n_sink: int = _at_least(0, default=4)
     window_size: int = _at_least(0, default=1024)
     recompute_stride: int = _at_least(1, default=1)
+    recompute_blocks: int | None = _at_least(1, default=None)
+    """Score the exact baseline on so many whole blocks of the text alone (`sampling`)."""
     measure: Sequence[str] = ("quality", "latency")
     decode_tokens: int = _at_least(1, default=256)
     warmup_tokens: int = _at_least(0, default=16)
@@ -192,11 +194,11 @@ def _normal(spec: EvalSpec) -> dict[str, Any]:
     elif spec.method == "dense":
         changes |= _defaults("n_sink", "window_size")
     if spec.method != "recompute":
-        changes |= _defaults("recompute_stride")
+        changes |= _defaults("recompute_stride", "recompute_blocks")
     if "latency" not in spec.measure:
         changes |= _defaults(*TIMING_FIELDS)
     if "quality" not in spec.measure:
-        changes |= _defaults("save_token_nll")
+        changes |= _defaults("save_token_nll", "recompute_blocks")
     return changes | _defaults(*_unused_text_fields(spec.dataset))
 
 
@@ -305,4 +307,10 @@ def _wrong_numbers(spec: EvalSpec) -> Iterator[tuple[str, str]]:
         yield (
             "recompute_stride",
             f"must be at most {cached + 1} (the tokens of one window), got {spec.recompute_stride}",
+        )
+    if spec.method == "recompute" and spec.recompute_stride > 1 and spec.recompute_blocks:
+        yield (
+            "recompute_blocks",
+            "scores the exact baseline, so recompute_stride must be 1, got "
+            f"{spec.recompute_stride}: leave one of the two out",
         )

@@ -33,6 +33,11 @@ class Scored:
     start: int
     nll: Tensor
 
+    @property
+    def stop(self) -> int:
+        """One past the last query."""
+        return self.start + len(self.nll)
+
 
 def stream_nll(
     model: PreTrainedModel,
@@ -88,13 +93,11 @@ def recompute_nll(
 ) -> Iterator[Scored]:
     """Score the queries of token ids [T] with a fresh forward over each window.
 
-    Windows of equal length are batched up to `batch_tokens` tokens. `span` restricts the work to
-    the windows whose first scored query lies in it. The cost is about (B + 1) / stride
-    token-forwards per query.
+    Windows of equal length are batched up to `batch_tokens` tokens. `span` holds the queries that
+    are scored; None: all. The cost is about (B + 1) / stride token-forwards per query.
     """
-    windows = recompute_windows(len(ids) - 1, budget, stride)
-    if span is not None:
-        windows = [window for window in windows if window[2] in span]
+    wanted = span or range(len(ids) - 1)
+    windows = recompute_windows(wanted.stop, budget, stride, wanted.start)
     for group in _equal_shapes(windows, batch_tokens):
         _, end, scored = group[0]
         rows = torch.stack([ids[begin:stop] for begin, stop, _ in group])

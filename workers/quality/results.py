@@ -7,7 +7,13 @@ from typing import Any
 from workers.attention.visibility import compression_ratio, evicted_tokens
 from workers.contract.rows import Span
 from workers.contract.spec import EvalSpec
-from workers.contract.statistics import bits_per_byte, merge_blocks, perplexity, perplexity_interval
+from workers.contract.statistics import (
+    bits_per_byte,
+    block_factor,
+    merge_blocks,
+    perplexity,
+    perplexity_interval,
+)
 from workers.models.loading import LoadedModel
 from workers.texts.tokens import TokenisedDocument, first_token_kind, unknown_share
 
@@ -34,23 +40,26 @@ def setting_columns(
     }
 
 
-def quality_columns(spec: EvalSpec, spans: Sequence[Span]) -> dict[str, Any]:
-    """Add up all spans of an evaluation, in the order of the documents."""
+def quality_columns(
+    spec: EvalSpec, spans: Sequence[Span], lengths: Sequence[int]
+) -> dict[str, Any]:
+    """Add up all spans of an evaluation of documents of these lengths, in their order."""
     ordered = sorted(spans, key=lambda span: (span["document"], span["start"]))
     nll_sum = math.fsum(span["nll_sum"] for span in ordered)
-    n_tokens = sum(span["stop"] - span["start"] for span in ordered)
+    n_tokens = sum(sum(span["block_tokens"]) for span in ordered)
     after_nll = math.fsum(span["after_eviction_nll"] for span in ordered)
     after_tokens = sum(span["after_eviction_tokens"] for span in ordered)
-    blocks = merge_blocks(ordered)
-    low, high = perplexity_interval(blocks.nll, blocks.tokens, spec.seed)
+    blocks = merge_blocks(ordered, block_factor([max(0, length - 1) for length in lengths]))
+    low, high, method = perplexity_interval(blocks.document, blocks.nll, blocks.tokens)
     return {
         "nll_sum": nll_sum,
         "n_tokens": n_tokens,
         "perplexity": perplexity(nll_sum, n_tokens),
         "perplexity_low": low,
         "perplexity_high": high,
+        "interval_method": method,
         "perplexity_after_eviction": perplexity(after_nll, after_tokens),
-        "bits_per_byte": bits_per_byte(nll_sum, _scored_bytes(ordered)),
+        "bits_per_byte": bits_per_byte(nll_sum, _scored_bytes(spec, ordered)),
         **blocks.columns(),
     }
 
@@ -76,7 +85,9 @@ def _eviction_columns(spec: EvalSpec, lengths: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _scored_bytes(spans: Sequence[Span]) -> int | None:
+def _scored_bytes(spec: EvalSpec, spans: Sequence[Span]) -> int | None:
+    if spec.recompute_blocks is not None:  # of the whole documents, not of what was scored
+        return None
     sizes = {span["document"]: span["document_bytes"] for span in spans}
     known = [size for size in sizes.values() if size is not None]
     return sum(known) if len(known) == len(sizes) else None

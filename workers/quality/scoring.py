@@ -17,10 +17,12 @@ from torch import Tensor
 
 from workers.attention.visibility import visibility_of
 from workers.contract.cost import quality_forwards
+from workers.contract.errors import CorpusError
 from workers.contract.events import Evaluation, Progress, SpanDone, TokenLosses
 from workers.contract.rows import SCHEMA_VERSION, Span
+from workers.contract.sampling import Queries, next_query, scored_queries
 from workers.contract.spec import EvalSpec
-from workers.contract.statistics import block_sums, perplexity
+from workers.contract.statistics import BASE_BLOCK, block_sums, perplexity
 from workers.models.loading import LoadedModel
 from workers.quality.chunks import Chunk, batches
 from workers.quality.nll import Scored, recompute_nll, stream_nll, stream_nll_together
@@ -66,16 +68,24 @@ class QualityPass:
     ) -> None:
         self.loaded, self.spec, self.documents, self.chunk = loaded, spec, documents, chunk
         self._log = TokenLog() if spec.save_token_nll else None
+        self._lengths = [len(document.ids) for document in documents]
+        self._queries = scored_queries(spec, self._lengths)
+        if not any(self._queries):
+            raise CorpusError(
+                f"{spec.dataset}: no document has a whole block of {BASE_BLOCK} scored tokens, so "
+                "recompute_blocks has nothing to choose from; leave it out for so short a text"
+            )
 
     def run(self, stored: Sequence[Span]) -> Evaluation:
         """Score what the store does not hold; yield every span but the last; return the columns."""
         # The losses of every single token are wanted: then the stored sums are of no use.
-        spans = contiguous(stored) if self._log is None else []
+        spans = contiguous(stored, self._queries) if self._log is None else []
         meter = Meter()
         done = [0] * len(self.documents)
         for span in spans:
             done[span["document"]] = span["stop"]
-            meter.add(span["stop"] - span["start"], span["nll_sum"])
+            meter.add(sum(span["block_tokens"]), span["nll_sum"])
+        last = max(index for index, queries in enumerate(self._queries) if queries)
         open_pieces: list[Scored] = []
         opened = time.monotonic()
         for index, piece in self._pieces(done):
@@ -83,19 +93,18 @@ class QualityPass:
             if self._log is not None:
                 self._log.add(index, piece)
             open_pieces.append(piece)
-            ends = piece.start + len(piece.nll) == len(self.documents[index].ids) - 1
+            ends = piece.stop == self._queries[index][-1].stop
             if ends or self._is_long(time.monotonic() - opened):
                 spans.append(self._span(index, open_pieces))
                 open_pieces, opened = [], time.monotonic()
-                if not (ends and index == len(self.documents) - 1):  # the row follows at once
+                if not (ends and index == last):  # the row follows at once
                     yield SpanDone(row=spans[-1])
             if meter.is_due():
                 yield self._progress(index, meter)
         if self._log is not None:
             yield TokenLosses(parquet=self._log.parquet())
-        lengths = [len(document.ids) for document in self.documents]
-        forwards = {"token_forwards": quality_forwards(self.spec, lengths)}
-        return quality_columns(self.spec, spans) | forwards
+        forwards = {"token_forwards": quality_forwards(self.spec, self._lengths)}
+        return quality_columns(self.spec, spans, self._lengths) | forwards
 
     def _is_long(self, seconds: float) -> bool:
         return self.spec.method == "recompute" and seconds > SPAN_SECONDS
@@ -108,15 +117,16 @@ class QualityPass:
                 yield from zip(batch, together, strict=True)
                 continue
             for index in batch:
-                for piece in self._alone(self.documents[index].ids, done[index]):
-                    yield index, piece
+                for run in self._queries[index]:
+                    todo = range(max(run.start, done[index]), run.stop)
+                    for piece in self._alone(self.documents[index].ids, todo):
+                        yield index, piece
 
     def _batchable(self, done: Sequence[int]) -> list[int]:
         """Return the queries of each document that may be run with others, 0 for the rest."""
         if self.spec.method == "recompute" or self.loaded.rotary is None:
             return [0] * len(done)
-        lengths = [len(document.ids) for document in self.documents]
-        return [0 if at else length - 1 for at, length in zip(done, lengths, strict=True)]
+        return [0 if at else length - 1 for at, length in zip(done, self._lengths, strict=True)]
 
     def _together(self, batch: range) -> Sequence[Scored] | None:
         """Score several short documents in one pass; None if the memory does not allow it."""
@@ -130,20 +140,21 @@ class QualityPass:
             self.chunk.halve()
             return None
 
-    def _alone(self, ids: Tensor, done: int) -> Iterator[Scored]:
-        """Yield scored chunks from query `done` on; out of memory halves the chunk and goes on."""
-        while done < len(ids) - 1:
+    def _alone(self, ids: Tensor, queries: range) -> Iterator[Scored]:
+        """Yield the scored chunks of these queries; out of memory halves the chunk and goes on."""
+        done = queries.start
+        while done < queries.stop:
             try:
-                for piece in self._attempt(ids, done):
+                for piece in self._attempt(ids, range(done, queries.stop)):
                     new = piece.nll[max(0, done - piece.start) :]
                     if len(new):  # a stream starts again from its beginning
-                        done = piece.start + len(piece.nll)
+                        done = piece.stop
                         yield Scored(done - len(new), new)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 self.chunk.halve()
 
-    def _attempt(self, ids: Tensor, done: int) -> Iterator[Scored]:
+    def _attempt(self, ids: Tensor, queries: range) -> Iterator[Scored]:
         loaded, spec = self.loaded, self.spec
         ids = ids.to(loaded.device)
         if spec.method != "recompute":
@@ -157,25 +168,25 @@ class QualityPass:
             spec.budget,
             stride=spec.recompute_stride,
             batch_tokens=16 * self.chunk.size,
-            span=range(done, len(ids)),
+            span=queries,
         )
 
     def _span(self, index: int, pieces: Sequence[Scored]) -> Span:
-        """Add up consecutive chunks of one document."""
+        """Add up chunks of one document, in its order; between them nothing is scored."""
         document = self.documents[index]
         nll = np.concatenate([piece.nll.numpy() for piece in pieces]).astype(np.float64)
-        start = pieces[0].start
-        stop = start + len(nll)
-        after = nll[max(0, first_evicting_query(self.spec) - start) :]
-        blocks = block_sums(start, nll)
+        queries = np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
+        after = nll[queries >= first_evicting_query(self.spec)]
+        stop = pieces[-1].stop
+        blocks = block_sums(queries, nll)
         return Span(
             row_id=uuid4().hex,
             run_id=self.spec.run_id,
             schema_version=SCHEMA_VERSION,
             document=index,
-            start=start,
+            start=pieces[0].start,
             stop=stop,
-            is_last=stop == len(document.ids) - 1,
+            is_last=stop == self._queries[index][-1].stop,
             document_tokens=len(document.ids),
             document_bytes=document.n_bytes,
             nll_sum=math.fsum(nll),
@@ -192,7 +203,7 @@ class QualityPass:
             documents_done=index,
             documents_total=len(self.documents),
             tokens_done=meter.tokens,
-            tokens_total=sum(max(0, len(document.ids) - 1) for document in self.documents),
+            tokens_total=sum(len(run) for runs in self._queries for run in runs),
             perplexity=perplexity(meter.nll, meter.tokens),
         )
 
@@ -202,15 +213,17 @@ def first_evicting_query(spec: EvalSpec) -> int:
     return 2**62 if spec.budget is None else spec.budget + 1
 
 
-def contiguous(spans: Iterable[Span]) -> list[Span]:
-    """Return the stored spans that join without gap or overlap, per document from query 0 on.
+def contiguous(spans: Iterable[Span], queries: Sequence[Queries]) -> list[Span]:
+    """Return the stored spans that join without gap or overlap, per document from its start on.
 
-    Two drivers may have stored spans of the same document with different boundaries.
+    `queries`: what is scored of each document; what lies between is no gap. Two drivers may have
+    stored spans of the same document with different boundaries.
     """
     chosen: list[Span] = []
     ends: dict[int, int] = {}
     for span in sorted(spans, key=lambda span: (span["document"], span["start"], -span["stop"])):
-        if span["start"] == ends.get(span["document"], 0):
+        wanted = queries[span["document"]]
+        if span["start"] == next_query(wanted, ends.get(span["document"], 0)):
             ends[span["document"]] = span["stop"]
             chosen.append(span)
     return chosen

@@ -86,6 +86,17 @@ def test_windows_score_every_query_once_with_at_most_the_budget_before_it(querie
     assert scored == list(range(queries))
 
 
+@given(st.integers(1, 90), st.integers(1, 20), st.integers(0, 89))
+def test_windows_from_a_query_on_are_those_that_score_it_and_what_follows(queries, budget, start):
+    start = min(start, queries)
+    scored = []
+    for first, end, query in recompute_windows(queries, budget, 1, start):
+        assert first == max(0, end - 1 - budget)
+        assert end - query == 1 or end <= budget + 1
+        scored += range(query, end)
+    assert scored == list(range(start, queries))
+
+
 @given(st.integers(1, 90), st.integers(1, 20))
 def test_windows_of_stride_one_hold_the_full_budget(queries, budget):
     for first, end, start in recompute_windows(queries, budget, 1)[1:]:

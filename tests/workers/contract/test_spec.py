@@ -117,6 +117,14 @@ def test_the_stride_of_recompute_is_nobody_elses() -> None:
     assert replace(recompute, recompute_stride=8).run_id != recompute.run_id
 
 
+def test_a_sample_of_blocks_is_part_of_a_recomputed_perplexity_alone() -> None:
+    recompute = replace(BASE, method="recompute")
+    assert replace(BASE, recompute_blocks=8).run_id == BASE.run_id
+    assert replace(recompute, recompute_blocks=8).run_id != recompute.run_id
+    timed = replace(recompute, measure=["latency"])
+    assert replace(timed, recompute_blocks=8).run_id == timed.run_id
+
+
 def test_the_order_of_measures_does_not_matter() -> None:
     assert replace(BASE, measure=["latency", "quality"]).run_id == BASE.run_id
 
@@ -214,6 +222,12 @@ def test_a_stride_fits_into_a_window() -> None:
     recompute = replace(BASE, method="recompute", n_sink=0, window_size=8, recompute_stride=9)
     with pytest.raises(SpecError, match="recompute_stride"):
         replace(recompute, recompute_stride=10)
+
+
+def test_a_sample_of_the_exact_baseline_has_no_stride() -> None:
+    recompute = replace(BASE, method="recompute", recompute_stride=8)
+    with pytest.raises(SpecError, match=r"recompute_blocks.*recompute_stride must be 1, got 8"):
+        replace(recompute, recompute_blocks=4)
 
 
 def test_all_wrong_fields_are_said_at_once() -> None:
