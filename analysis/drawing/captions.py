@@ -128,7 +128,7 @@ def undecided(found: Iterable[tuple[str, Interval | None]], look: Look) -> list[
     return [look.text("no_difference", names=", ".join(dict.fromkeys(names)))] if names else []
 
 
-def sampled(rows: pd.DataFrame, key: str, look: Look) -> list[str]:
+def sampled_baseline(rows: pd.DataFrame, key: str, look: Look) -> list[str]:
     """Say where the baseline was scored on a sample of blocks; `key`: how that is shown."""
     counts = rows.loc[rows["baseline_blocks"].notna(), ["dataset", "baseline_blocks"]]
     if counts.empty:

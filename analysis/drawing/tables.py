@@ -90,7 +90,8 @@ def draw_table(axes: Axes, table: Table, box: Sequence[str], look: Look) -> None
     axes.set(xlim=(0, wide), ylim=(height(table, box, look), 0))
     top = _box_height(box, look)
     text = axes.text(0.07, 0.07, "\n".join(box), fontsize=look.type.value, va="top")
-    text.set(linespacing=1.2, gid="box")
+    # It is broken at the sheet's width, so it must not narrow the panel that is measured by it.
+    text.set(linespacing=1.2, gid="box", in_layout=False)
     frame = {"facecolor": look.ground.panel, "edgecolor": look.ground.rim, "lw": 0.8}
     text.set_bbox({"boxstyle": "round,pad=0.4", **frame})
     stretch = (wide - _total(table)) / max(len(table.widths), 1)

@@ -252,7 +252,7 @@ def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
         low, high = (numbers.percent(v, signed=True) for v in (increases.min(), increases.max()))
         key = "recompute_note" if low != high else "recompute_note_one"
         parts.append(look.text(key, low=low, high=high))
-    parts += captions.sampled(rows, "sampled_curve", look)
+    parts += captions.sampled_baseline(rows, "sampled_curve", look)
     if rows["runtime_ms"].notna().any():
         parts += captions.runtime(selection, look)
     if rows["speedup"].notna().any():

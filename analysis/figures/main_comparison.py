@@ -175,7 +175,7 @@ def _caption(data: Headline, blocks: Blocks, look: Look) -> list[str]:
         *captions.setting(selection, look),
         *captions.intervals(every, look),
         *([look.text("paired_note")] if paired and not selection.is_reported else []),
-        *captions.sampled(drawn, "sampled_bars", look),
+        *captions.sampled_baseline(drawn, "sampled_bars", look),
         *captions.undecided(zip(points, differences, strict=True), look),
         *captions.runtime(selection, look),
         *captions.flags(drawn, points, look),

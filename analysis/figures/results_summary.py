@@ -172,7 +172,7 @@ def notes(data: Summary, blocks: Blocks, look: Look) -> list[str]:
         *captions.intervals(rows, look, shown_as="brackets"),
         look.text("summary_note_reported" if selection.is_reported else "summary_note"),
         *captions.undecided(zip(points, differences, strict=True), look),
-        *captions.sampled(rows, "sampled_rows", look),
+        *captions.sampled_baseline(rows, "sampled_rows", look),
         *daggers,
         *captions.runtime(selection, look),
         *starred,

@@ -9,7 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.rows.intervals import Interval, Reals, growth, increase, is_difference, perplexity
+from analysis.rows.intervals import (
+    Interval,
+    Reals,
+    bounded_perplexity,
+    growth,
+    increase,
+    is_difference,
+)
 from orchestrator.store.part_files import part_names
 from orchestrator.store.store import TRIALS_FOLDER, Store
 from workers.contract.rows import BLOCK_COLUMNS
@@ -145,7 +152,7 @@ def with_intervals(rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     computed = rows[columns].astype(object)
     for index, row_id in rows["row_id"].items():
         if (one := blocks.get(str(row_id))) is not None:
-            found = perplexity(one.document, one.nll, one.tokens)
+            found = bounded_perplexity(one.document, one.nll, one.tokens)
             bounds = (found.low, found.high, found.method) if found else (None, None, TOO_LITTLE)
             computed.loc[index, columns] = bounds
     bounds_as_numbers = {name: pd.to_numeric(computed[name]) for name in columns[:2]}

@@ -42,7 +42,7 @@ def is_difference(interval: Interval | None) -> bool:
     return interval is not None and interval.excludes_zero
 
 
-def perplexity(document: Reals, nll: Reals, tokens: Reals) -> Interval | None:
+def bounded_perplexity(document: Reals, nll: Reals, tokens: Reals) -> Interval | None:
     """Return the perplexity of blocks with its interval; None where the text is too little."""
     return _exponential(document, nll, tokens, exponential)
 

@@ -78,7 +78,7 @@ class EvalSpec:
     window_size: int = _at_least(0, default=1024)
     recompute_stride: int = _at_least(1, default=1)
     recompute_blocks: int | None = _at_least(1, default=None)
-    """Score the exact baseline on so many whole blocks of the text alone (`sampling`)."""
+    """Score the exact baseline on so many whole blocks of the text (`cost.scored_queries`)."""
     measure: Sequence[str] = ("quality", "latency")
     decode_tokens: int = _at_least(1, default=256)
     warmup_tokens: int = _at_least(0, default=16)

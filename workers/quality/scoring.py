@@ -16,11 +16,10 @@ import torch
 from torch import Tensor
 
 from workers.attention.visibility import visibility_of
-from workers.contract.cost import quality_forwards
+from workers.contract.cost import Queries, next_query, quality_forwards, scored_queries
 from workers.contract.errors import CorpusError
 from workers.contract.events import Evaluation, Progress, SpanDone, TokenLosses
 from workers.contract.rows import SCHEMA_VERSION, Span
-from workers.contract.sampling import Queries, next_query, scored_queries
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import BASE_BLOCK, block_sums, perplexity
 from workers.models.loading import LoadedModel

@@ -11,7 +11,7 @@ from analysis.figures import registry
 from analysis.rows import blocks, comparable, frames
 from tests.analysis.figures.test_figures import caption
 from tests.support.analysis_rows import row, table
-from workers.contract.sampling import sampled
+from workers.contract.cost import sampled
 
 LISTS = ("block_document", "block_index", "block_tokens", "block_nll")
 

@@ -6,8 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.contract.cost import quality_forwards
-from workers.contract.sampling import next_query, sampled, scored_queries
+from workers.contract.cost import next_query, quality_forwards, sampled, scored_queries
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import BASE_BLOCK, MAX_BLOCKS
 
