@@ -8,7 +8,7 @@ import pytest
 
 from analysis.rows import blocks
 from analysis.rows.frames import tidy
-from analysis.rows.intervals import Interval, increase, is_difference, perplexity
+from analysis.rows.intervals import Interval, bounded_perplexity, increase, is_difference
 from orchestrator.store.store import Store
 from tests.support.analysis_rows import quickstart, row, table
 from workers.contract.statistics import OVER_DOCUMENTS, OVER_PASSAGES, TOO_LITTLE
@@ -26,7 +26,7 @@ def sample(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def test_the_increase_is_the_ratio_of_the_two_perplexities():
     document, ours, baseline, tokens = sample(1)
-    both = (perplexity(document, nll, tokens) for nll in (ours, baseline))
+    both = (bounded_perplexity(document, nll, tokens) for nll in (ours, baseline))
     over, under = (one.value for one in both)
     assert increase(document, ours, baseline, tokens).value == pytest.approx(over / under - 1)
 
