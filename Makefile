@@ -10,6 +10,7 @@
 PYTHON ?= python3
 STORE ?= results
 TORCH_FLAGS ?=
+TEST_JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -70,7 +71,7 @@ real: $(VENV)/installed-real
 	$(BIN)/analysis plot --store $(STORE) --where model=smollm2-135m
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadgroup
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
