@@ -12,15 +12,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from workers.attention.fused import Kernel, Recent, Sinks, attend_fused, kernel_for
-from workers.attention.interface import LayerCall, run, using, weigh
+from workers.attention.interface import LayerCall, empty_states, run, using, weigh
 from workers.attention.rotary import Angles, Rotary, rotate
 from workers.attention.visibility import DENSE, Visibility, additive_mask, layer_visibility
+from workers.contract.errors import UnsupportedModelError
 
 CHUNK = 256
 """Queries per chunk that a CPU is fastest with; a device may prefer more."""
+
+ONE_PASS = 8192
+"""Most queries of a text that has to be run in one pass."""
 
 
 @dataclass
@@ -33,6 +37,17 @@ class LayerState:
     keys: Tensor
     values: Tensor
     positions: Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """What a stream carries from token to token: of every layer, and recurrent states.
+
+    layers: by number of the layer's call; recurrent: None if the model has no such state.
+    """
+
+    layers: dict[int, LayerState]
+    recurrent: Cache | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,10 @@ class ChunkedPass:
     def begin(self, n_queries: int, device: torch.device) -> None:
         """Announce the next chunk of `n_queries` tokens, to be run right after."""
         self._start, self.position = self.position, self.position + n_queries
+        budget = self.visibility.budget
+        self.rotary.refuse_beyond(
+            min(self.position, self.position if budget is None else budget + 1)
+        )
         positions = torch.arange(self._start, self.position, device=device)
         self._chunk = _Chunk(
             positions=positions,
@@ -73,8 +92,8 @@ class ChunkedPass:
         chunk = self._chunk
         assert chunk is not None, "begin() announces every chunk"
         which = self.rotary.of_layer[call.layer]
-        rule = layer_visibility(self.visibility, call.sliding_window)
-        seen = rule if self._evicts(rule) else DENSE  # a shorter rule for the same keys
+        rule = layer_visibility(self.visibility, self.rotary.window(call.layer))
+        seen = rule if self._restricts(rule) else DENSE  # a shorter rule for the same keys
         state = self._extended(call, rotate(call.key, chunk.angles[which]), chunk.positions)
         query, sink_query = rotate(call.query, chunk.angles[which]), None
         if seen.n_sink and chunk.sink_angles is not None:
@@ -83,9 +102,10 @@ class ChunkedPass:
         self.layers[call.layer] = evict(state, rule, self.position)
         return mixed
 
-    def _evicts(self, rule: Visibility) -> bool:
+    def _restricts(self, rule: Visibility) -> bool:
         """Tell whether any query up to the end of this chunk misses a key."""
-        return rule.budget is not None and self.position - 1 > rule.budget
+        first = rule.first_restricted()
+        return first is not None and self.position > first
 
     def _mixed(
         self,
@@ -101,7 +121,8 @@ class ChunkedPass:
         def mask(first: int) -> Tensor:
             return self._mask(seen, state.positions[first:], query.dtype)
 
-        kernel = _kernel(call) if n_sink <= self._start else None
+        fusable = call.fusable and seen.own_window is None and n_sink <= self._start
+        kernel = _kernel(call) if fusable else None
         if kernel is None:
             return weigh(
                 query, keys, values, call, sink_query=sink_query, n_sink=n_sink, mask=mask(0)
@@ -146,11 +167,8 @@ class ChunkedPass:
 
 
 def _kernel(call: LayerCall) -> Kernel | None:
-    head_dim = call.query.shape[-1]
-    if call.softcap is not None or call.value.shape[-1] != head_dim:
-        return None
     groups = call.query.shape[1] // call.key.shape[1]
-    return kernel_for(call.query.device, call.query.dtype, head_dim, groups)
+    return kernel_for(call.query.device, call.query.dtype, call.query.shape[-1], groups)
 
 
 def evict(state: LayerState, visibility: Visibility, next_query: int) -> LayerState:
@@ -169,20 +187,52 @@ def evict(state: LayerState, visibility: Visibility, next_query: int) -> LayerSt
     )
 
 
+def passes(
+    model: PreTrainedModel,
+    rotary: Rotary,
+    ids: Tensor,
+    visibility: Visibility,
+    chunk: int,
+    keep: int = 0,
+) -> Iterator[tuple[int, Tensor, State]]:
+    """Run token ids [n] chunk by chunk; yield first query, logits [kept, vocab], state behind it.
+
+    A recurrent state starts empty and is advanced in place by the model itself.
+    """
+    attention = ChunkedPass(rotary, visibility)
+    state = State(attention.layers, empty_states(model) if rotary.recurrent else None)
+    chunks = _chunks(len(ids), visibility, chunk)
+    if rotary.one_pass:
+        chunks = iter([(0, _in_one_pass(len(ids)))] if len(ids) else [])
+    for start, stop in chunks:
+        attention.begin(stop - start, ids.device)
+        with torch.inference_mode(), using(attention):
+            logits = run(model, ids[None, start:stop], keep, state.recurrent)[0]
+        yield start, logits, state
+
+
 def state_before(
     model: PreTrainedModel,
     rotary: Rotary,
     ids: Tensor,
     visibility: Visibility,
     chunk: int = CHUNK,
-) -> dict[int, LayerState]:
-    """Return the carried keys and values, per layer, after all of token ids [n]."""
-    attention = ChunkedPass(rotary, visibility)
-    for start, stop in _chunks(len(ids), visibility, chunk):
-        attention.begin(stop - start, ids.device)
-        with torch.inference_mode(), using(attention):
-            run(model, ids[None, start:stop], keep=1)
-    return attention.layers
+) -> State:
+    """Return what is carried after all of token ids [n]."""
+    state = State({}, empty_states(model) if rotary.recurrent else None)
+    for _, _, carried in passes(model, rotary, ids, visibility, chunk, keep=1):
+        state = carried
+    return state
+
+
+def _in_one_pass(n_queries: int) -> int:
+    """Return the only chunk's length, or refuse more than memory can be expected to hold."""
+    if n_queries > ONE_PASS:
+        raise UnsupportedModelError(
+            f"this model's recurrent state is exact only in one pass over a text, for which "
+            f"{n_queries} tokens are too many: choose max_tokens <= {ONE_PASS + 1}"
+        )
+    return n_queries
 
 
 def _chunks(n_queries: int, visibility: Visibility, chunk: int) -> Iterator[tuple[int, int]]:

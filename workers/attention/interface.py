@@ -6,15 +6,17 @@ in this context. A pass owns the keys and values and decides what is visible, so
 of transformers takes part. Positions: see `workers/attention/rotary.py`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, Cache, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 from transformers.masking_utils import AttentionMaskInterface
 
 from workers.contract.errors import UnsupportedModelError
@@ -27,7 +29,12 @@ NAME = "sinksweep"
 class LayerCall:
     """What one layer asks of the attention, before any rotation.
 
-    query: [batch, heads, n, head_dim]; key and value: [batch, kv_heads, n, head_dim].
+    layer: number of the call within the forward (a layer may attend twice, as in DiffLlama).
+    query: [batch, heads, n, head_dim]; key: [batch, kv_heads, n, head_dim];
+    value: [batch, kv_heads, n, value_dim].
+    sink_logits: one learned logit per head, [heads], that takes part in the softmax and has no
+    value (gpt-oss).
+    mask: what arrived as a mask; a pass that attends knows what is visible and ignores it.
     """
 
     layer: int
@@ -36,7 +43,39 @@ class LayerCall:
     value: Tensor
     scaling: float
     softcap: float | None
-    sliding_window: int | None
+    sink_logits: Tensor | None = None
+    mask: Tensor | None = None
+
+    @property
+    def fusable(self) -> bool:
+        """Tell whether a fused kernel, which knows nothing but scores and values, may do it."""
+        return self.plain and self.value.shape[-1] == self.query.shape[-1]
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether the weights are the softmax of the scores and nothing else."""
+        return self.softcap is None and self.sink_logits is None
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Heads and sizes of one layer's attention, as they arrive.
+
+    shared: its keys are those of an earlier layer, held once. plain: no capped scores, no sink
+    logits.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int
+    shared: bool
+    plain: bool
+
+    @property
+    def fusable(self) -> bool:
+        """Tell whether a fused kernel may do it."""
+        return self.plain and self.value_dim == self.head_dim
 
 
 class AttentionPass(Protocol):
@@ -47,6 +86,10 @@ class AttentionPass(Protocol):
 
 
 _active: ContextVar[AttentionPass] = ContextVar("sinksweep_attention_pass")
+_calls: ContextVar[Iterator[int]] = ContextVar("sinksweep_attention_calls")
+MaskFunction = Callable[..., Tensor]
+"""transformers' rule (batch, head, query, key) -> visible, on indices that broadcast."""
+_masks: ContextVar[list[MaskFunction] | None] = ContextVar("sinksweep_masks", default=None)
 
 
 @contextmanager
@@ -59,25 +102,18 @@ def using(attention_pass: AttentionPass) -> Iterator[None]:
         _active.reset(token)
 
 
-def install(model: PreTrainedModel) -> None:
-    """Switch a model to our attention, and make sure that every layer of it arrives here.
+@contextmanager
+def noting_masks() -> Iterator[list[MaskFunction]]:
+    """Collect the rules of the masks that a model asks for.
 
-    Raises `UnsupportedModelError` if a layer does not go through transformers' interface (which
-    alone would only warn, and results would be silently wrong), or mixes tokens by other means.
+    Inside the block a mask is a tensor that holds nothing but 1 + the index of its rule.
     """
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if foreign := kinds - {"full_attention", "sliding_attention"}:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has layers of kind {', '.join(sorted(foreign))}, which keep a "
-            "state that is not a cache of keys (see docs/models.md)"
-        )
-    switch(model, NAME)
-    if _layers_reached(model) != set(range(config.num_hidden_layers)):
-        raise UnsupportedModelError(
-            f"the attention of {type(model).__name__} does not go through transformers' "
-            "AttentionInterface, so its keys cannot be streamed (see docs/models.md)"
-        )
+    noted: list[MaskFunction] = []
+    token = _masks.set(noted)
+    try:
+        yield noted
+    finally:
+        _masks.reset(token)
 
 
 def switch(model: PreTrainedModel, implementation: str) -> None:
@@ -91,53 +127,83 @@ def switch(model: PreTrainedModel, implementation: str) -> None:
             module.config._attn_implementation = implementation  # noqa: SLF001 the only setter
 
 
-class _Roll:
-    """A pass that only notes which layers call."""
-
-    def __init__(self) -> None:
-        self.layers: set[int] = set()
-
-    def attend(self, call: LayerCall) -> Tensor:
-        """Note the layer and return its values, unmixed."""
-        self.layers.add(call.layer)
-        groups = call.query.shape[1] // call.value.shape[1]
-        return call.value.repeat_interleave(groups, dim=1)
-
-
-def _layers_reached(model: PreTrainedModel) -> set[int]:
-    roll = _Roll()
-    device = model.get_input_embeddings().weight.device
-    ids = torch.zeros((1, 2), dtype=torch.int64, device=device)
-    try:
-        with torch.inference_mode(), using(roll):
-            run(model, ids)
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} cannot be run with an attention of ours ({error})"
-        ) from error
-    return roll.layers
-
-
-def run(model: PreTrainedModel, ids: Tensor, keep: int | Tensor = 0) -> Tensor:
+def run(model: PreTrainedModel, ids: Tensor, keep: int = 0, states: Cache | None = None) -> Tensor:
     """Return the logits of token ids [batch, n] through the active pass.
 
-    keep: how many last positions (0: all) or which indices get logits; [batch, kept, vocab].
+    keep: how many last positions get logits (0: all); [batch, kept, vocab].
+    states: the recurrent states of the tokens before, advanced in place; None: there are none.
     All positions are given as 0, so that queries and keys arrive unrotated; a ready-made 4D mask
     keeps transformers from building one.
     """
-    zeros = torch.zeros_like(ids)
     no_mask = torch.zeros((1, 1, 1, 1), dtype=torch.float32, device=ids.device)
-    output = model(
-        input_ids=ids,
-        attention_mask=no_mask,
-        position_ids=zeros,
-        use_cache=False,
-        logits_to_keep=keep,
-    )
+    return forward(model, ids, torch.zeros_like(ids), keep, attention_mask=no_mask, states=states)
+
+
+def forward(
+    model: PreTrainedModel,
+    ids: Tensor,
+    positions: Tensor,
+    keep: int = 0,
+    *,
+    attention_mask: Tensor | None = None,
+    states: Cache | None = None,
+) -> Tensor:
+    """Run a model on token ids at given positions, [batch, n] each, through the active pass."""
+    n = ids.shape[1]
+    kept: int | Tensor = 0
+    if 0 < keep < n:  # indices: a number means something else where layers share keys (Gemma 4)
+        kept = torch.arange(n - keep, n, device=ids.device)
+    token = _calls.set(count())
+    try:
+        output = model(
+            input_ids=ids,
+            attention_mask=attention_mask,
+            position_ids=positions,
+            past_key_values=states,
+            use_cache=states is not None,
+            logits_to_keep=kept,
+        )
+    finally:
+        _calls.reset(token)
     logits: Tensor = output.logits
     return logits
+
+
+class _Passing(DynamicLayer):  # type: ignore[misc]
+    """A cache layer that keeps no keys: the passes do."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return what came in."""
+        return key_states, value_states
+
+    def get_seq_length(self) -> int:
+        """Return that nothing is kept."""
+        return 0
+
+
+def empty_states(model: PreTrainedModel) -> Cache:
+    """Return a cache of transformers that carries recurrent states alone, all empty."""
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    for index, layer in enumerate(cache.layers):
+        if not isinstance(layer, LinearAttentionCacheLayerMixin):
+            cache.layers[index] = _Passing()
+        elif isinstance(layer, DynamicLayer):  # state and keys in one layer
+            layer.update = _Passing().update
+    return cache
+
+
+def state_tensors(states: Cache | None) -> list[Tensor]:
+    """Return the tensors of all recurrent states, which steps write in place."""
+    layers = [] if states is None else states.layers
+    recurrent = [layer for layer in layers if isinstance(layer, LinearAttentionCacheLayerMixin)]
+    held = [held for layer in recurrent for held in (layer.conv_states, layer.recurrent_states)]
+    return [tensor for part in held for tensor in _values(part) if tensor is not None]
+
+
+def _values(held: Any) -> list[Tensor | None]:
+    return list(held.values() if isinstance(held, dict) else held)
 
 
 def weigh(
@@ -150,9 +216,9 @@ def weigh(
     n_sink: int = 0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Return softmax(scores) @ value.
+    """Return softmax(scores) @ value, [batch, heads, n, value_dim].
 
-    query: [batch, heads, n, head_dim]; key, value: [batch, kv_heads, m, head_dim], all rotated.
+    query: [batch, heads, n, head_dim]; key: [batch, kv_heads, m, head_dim], all rotated.
     sink_query: the query rotated for the first `n_sink` keys, whose scores it replaces.
     mask: additive, float32 or the query's dtype, [n, m]; None: every key is visible.
     """
@@ -166,9 +232,21 @@ def weigh(
         scores = torch.tanh(scores / call.softcap) * call.softcap
     if mask is not None:
         scores.view(-1, n, m).add_(mask)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    weights = _softmax(scores, call.sink_logits, kv_heads).to(value.dtype)
     mixed = torch.bmm(weights, value.reshape(batch * kv_heads, m, value.shape[-1]))
     return mixed.view(batch, heads, n, value.shape[-1])
+
+
+def _softmax(scores: Tensor, sink_logits: Tensor | None, kv_heads: int) -> Tensor:
+    """Return the softmax of folded scores in float32; learned sink logits take their share."""
+    if sink_logits is None:
+        return torch.softmax(scores, dim=-1, dtype=torch.float32)
+    per_row = sink_logits.float().view(kv_heads, -1, 1)
+    batch, rows = scores.shape[0] // kv_heads, scores.shape[1] // per_row.shape[1]
+    column = per_row.expand(-1, -1, rows).reshape(1, kv_heads, -1, 1)
+    column = column.expand(batch, -1, -1, -1).reshape(*scores.shape[:2], 1)
+    both = torch.cat([scores.float(), column], dim=-1)
+    return torch.softmax(both, dim=-1)[..., :-1]
 
 
 def folded_scores(query: Tensor, key: Tensor, scaling: float) -> Tensor:
@@ -183,6 +261,10 @@ def folded_scores(query: Tensor, key: Tensor, scaling: float) -> Tensor:
     return torch.bmm(rows, key.flatten(0, 1).transpose(1, 2)).mul_(scaling)
 
 
+KNOWN_OPTIONS = frozenset({"position_ids", "s_aux", "cache_position"})
+"""Tensors that a layer may give its attention; any other would be left out by us."""
+
+
 def _dispatch(
     module: nn.Module,
     query: Tensor,
@@ -194,21 +276,34 @@ def _dispatch(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Carry one layer's call to the active pass (signature of transformers' interface)."""
+    for name, option in options.items():
+        if isinstance(option, Tensor) and name not in KNOWN_OPTIONS:
+            raise UnsupportedModelError(
+                f"{type(module).__name__} gives its attention {name!r}, which we would leave out "
+                "(see docs/models.md)"
+            )
     call = LayerCall(
-        layer=int(module.layer_idx),  # type: ignore[arg-type]
+        layer=next(_calls.get()),
         query=query,
         key=key,
         value=value,
         scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
         softcap=options.get("softcap"),
-        sliding_window=options.get("sliding_window"),
+        sink_logits=options.get("s_aux"),
+        mask=attention_mask,
     )
     return _active.get().attend(call).transpose(1, 2).contiguous(), None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """Build no mask: the passes know what is visible."""
+def _mask(*_: Any, **options: Any) -> Tensor | None:
+    """Build no mask: the passes know what is visible. Note its rule where one is looking."""
+    noted = _masks.get()
+    if noted is None:
+        return None
+    noted.append(options["mask_function"])
+    shape = (1, 1, options["q_length"], options["kv_length"])
+    return torch.full(shape, float(len(noted)), device=options["device"])
 
 
 AttentionInterface.register(NAME, _dispatch)
-AttentionMaskInterface.register(NAME, _no_mask)
+AttentionMaskInterface.register(NAME, _mask)

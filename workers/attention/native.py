@@ -1,6 +1,6 @@
 """Exact evaluation, token by token, of families whose attention we cannot take over.
 
-Falcon (rotary) and MPT and BLOOM (ALiBi), the paper's other families, do not call transformers'
+Falcon, GPT-J and CodeGen (rotary) and MPT and BLOOM (ALiBi) do not call transformers'
 AttentionInterface. They run on their own attention and cache, one token per forward, with
 positions counted in the cache: after each forward the oldest token behind the sinks is dropped,
 and rotary keys behind it are rotated back by one position (ALiBi follows the cache's length by
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from workers.attention.rotary import Angles, rotary_of, rotate
+from workers.attention.rotary import Angles, Placement, rotate
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.errors import NumericalError, UnsupportedModelError
 
-NATIVE_FAMILIES = ("falcon", "mpt", "bloom")
+NATIVE_FAMILIES = ("falcon", "mpt", "bloom", "gptj", "codegen")
 """transformers model types that are evaluated this way."""
 CHECK_TOKENS = 24
 TOLERANCE = 1e-3
@@ -33,14 +33,15 @@ class NativeDecoder:
         self.cache = DynamicCache()
         self._back = _one_back(model, device)
         """Angles of one position back; None where keys carry no position."""
-        self._takes_positions = model.config.model_type == "falcon"
+        self._takes_positions = model.config.model_type in ("falcon", "gptj", "codegen")
 
     @torch.inference_mode()
     def step(self, token: Tensor) -> Tensor:
         """Return the logits [vocab] after one more token, int64 [1], and evict."""
-        options = {}
+        options, position = {}, self.cache.get_seq_length()
+        _refuse_beyond(self.model, position + 1)
         if self._takes_positions:
-            options["position_ids"] = torch.tensor([[self.cache.get_seq_length()]]).to(token.device)
+            options["position_ids"] = torch.tensor([[position]]).to(token.device)
         output = self.model(token[None], past_key_values=self.cache, use_cache=True, **options)
         budget = self.visibility.budget
         if budget is not None and self.cache.get_seq_length() > budget:
@@ -80,14 +81,25 @@ def native_stream_logits(
 @torch.inference_mode()
 def native_window_logits(model: Any, rows: Tensor, keep: int) -> Tensor:
     """Return the last `keep` logits of fresh forwards over windows [batch, n]."""
+    _refuse_beyond(model, rows.shape[1])
     logits: Tensor = model(rows, use_cache=False, logits_to_keep=keep).logits
     return logits
 
 
 def make_room(model: Any, positions: int) -> None:
     """Let MPT attend over this many keys: its ALiBi is a table of `max_seq_len` entries."""
-    if hasattr(model.config, "max_seq_len"):
+    if model.config.model_type == "mpt":
         model.config.max_seq_len = max(model.config.max_seq_len, positions)
+
+
+def _refuse_beyond(model: Any, n_positions: int) -> None:
+    """Refuse more positions than GPT-J and CodeGen have sines for."""
+    if model.config.model_type in ("gptj", "codegen") and n_positions > model.config.n_positions:
+        raise UnsupportedModelError(
+            f"this model has a table of {model.config.n_positions} positions, and {n_positions} "
+            f"are needed: choose n_sink + window_size < {model.config.n_positions}, or for dense "
+            f"max_tokens <= {model.config.n_positions}"
+        )
 
 
 def check_native(model: Any, vocabulary: int, device: torch.device) -> None:
@@ -112,7 +124,7 @@ def check_native(model: Any, vocabulary: int, device: torch.device) -> None:
         fresh.step(token)
     if not _close(rolled.cache.layers[0].keys, fresh.cache.layers[0].keys):
         raise UnsupportedModelError(
-            f"{type(model).__name__} does not place keys by half-split rotation or ALiBi"
+            f"{type(model).__name__} does not place keys by the rotation we know or by ALiBi"
         )
 
 
@@ -121,7 +133,14 @@ def _close(actual: Tensor, expected: Tensor) -> bool:
 
 
 def _one_back(model: Any, device: torch.device) -> Angles | None:
-    if model.config.model_type != "falcon" or model.config.alibi:
+    """Return the rotation of a cached key by one position back; None where keys have none."""
+    config = model.config
+    if config.model_type in ("gptj", "codegen"):
+        exponents = torch.arange(0, config.rotary_dim, 2, dtype=torch.float64) / config.rotary_dim
+        placement = Placement(10000.0**-exponents, interleaved=True)
+    elif config.model_type == "falcon" and not config.alibi:
+        (frequency,) = {b for n, b in model.named_buffers() if n.endswith("rotary_emb.inv_freq")}
+        placement = Placement(frequency.double())
+    else:
         return None
-    rotary = rotary_of(model, model.config.num_hidden_layers)
-    return rotary.angles(torch.tensor([-1], device=device))[0]
+    return placement.angles(torch.tensor([-1], device=device))

@@ -7,14 +7,15 @@ step to step is read from tables on the device through one index, so that a step
 in a CUDA graph.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
-from workers.attention.chunked import LayerState
-from workers.attention.interface import LayerCall, weigh
+from workers.attention.chunked import LayerState, State
+from workers.attention.interface import LayerCall, state_tensors, weigh
 from workers.attention.rotary import Angles, Rotary, rotate
 from workers.attention.visibility import Visibility, layer_visibility
 
@@ -28,28 +29,42 @@ class _Ring:
         self.n_slots = stop if budget is None else min(stop, budget + 1)
         self.n_sink = min(visibility.n_sink, self.n_slots)
         self.full = start >= self.n_slots - 1
+        """Every slot is filled from the first step on."""
+        self.mask: Tensor | None = None
+        """Additive, [1, slots]; None where every slot is seen in every step."""
+        if not self.full or visibility.own_window is not None:
+            self.mask = torch.zeros((1, self.n_slots), device=device)
         self._start = start
-        self._slots = slot_of(torch.arange(start, stop, device=device), visibility)
-        self.mask = torch.zeros((1, self.n_slots), device=device)
+        steps = range(start, stop)
+        self._slots = slot_of(torch.tensor(steps, device=device), visibility)
+        self._hidden_sinks = torch.tensor(
+            [visibility.first_visible_sink(query) for query in steps], device=device
+        )
+        self._sinks = torch.arange(self.n_sink, device=device)
         self.slot = self._slots[:1]
         self.reset()
 
     @torch.inference_mode()
     def reset(self) -> None:
         """Hide the slots that no token before `start` has filled."""
-        self.mask.zero_()
-        self.mask[:, min(self._start, self.n_slots) :] = float("-inf")
+        if self.mask is not None:
+            self.mask.zero_()
+            self.mask[:, min(self._start, self.n_slots) :] = float("-inf")
 
     def begin(self, step: Tensor) -> None:
-        """Choose this step's slot and make it visible."""
+        """Choose this step's slot, make it visible, and hide the sinks out of reach."""
         self.slot = self._slots.index_select(0, step)
-        if not self.full:
-            self.mask.index_fill_(1, self.slot, 0.0)
+        if self.mask is None:
+            return
+        self.mask.index_fill_(1, self.slot, 0.0)
+        if self.visibility.own_window is not None:
+            hidden = self._sinks < self._hidden_sinks.index_select(0, step)
+            self.mask[:, : self.n_sink].masked_fill_(hidden, float("-inf"))
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """Buffers of one layer, [1, kv_heads, slots, head_dim], and the ring they belong to."""
+    """Buffers of one layer, [1, kv_heads, slots, dim], and the ring they belong to."""
 
     ring: _Ring
     keys: Tensor
@@ -66,14 +81,14 @@ class _Layer:
 class RingPass:
     """Decodes the queries start … stop - 1 of one stream, from the state before them.
 
-    state: what `ChunkedPass` carries after `start` tokens, per layer; empty for start = 0.
+    state: what is carried after `start` tokens (`state_before`); empty for start = 0.
     """
 
     def __init__(
         self,
         rotary: Rotary,
         visibility: Visibility,
-        state: Mapping[int, LayerState],
+        state: State,
         span: range,
         device: torch.device,
     ) -> None:
@@ -81,13 +96,17 @@ class RingPass:
         self.visibility = visibility
         self._state = state
         self._span = span
+        self.recurrent = state.recurrent
+        """Recurrent states, which the model advances in place with every step."""
+        self._recurrent_before = [tensor.clone() for tensor in state_tensors(self.recurrent)]
         positions = torch.arange(span.start, span.stop, device=device)
         budget = visibility.budget
+        rotary.refuse_beyond(visibility.sink_distance_position(span.stop - 1) + 1)
         self._at_query = rotary.angles(positions)
         self._at_sinks = rotary.angles(positions if budget is None else positions.clamp(max=budget))
         self._rings: dict[Visibility, _Ring] = {}
         self._layers: dict[int, _Layer] = {}
-        self._step_angles: dict[int, Angles] = {}
+        self._step_angles: dict[tuple[int, int, int], Angles] = {}
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
         """Index of the next step within the span, [1], on the device."""
 
@@ -98,7 +117,16 @@ class RingPass:
         for ring in self._rings.values():
             ring.reset()
         for index, layer in self._layers.items():
-            layer.restore(self._state.get(index))
+            layer.restore(self._state.layers.get(index))
+        if self.recurrent is not None:
+            self._reset_recurrent(self.recurrent)
+
+    def _reset_recurrent(self, recurrent: Cache) -> None:
+        if not self._recurrent_before:
+            recurrent.reset()
+        pairs = zip(state_tensors(recurrent), self._recurrent_before, strict=False)
+        for tensor, before in pairs:
+            tensor.copy_(before)
 
     def begin(self) -> None:
         """Announce the next step; then the model is run on its one token, then `end`."""
@@ -112,9 +140,9 @@ class RingPass:
 
     def changed(self) -> Sequence[Tensor]:
         """Return what a step writes into; complete once every layer has been called."""
-        masks = [ring.mask for ring in self._rings.values()]
+        masks = [ring.mask for ring in self._rings.values() if ring.mask is not None]
         buffers = [part for layer in self._layers.values() for part in (layer.keys, layer.values)]
-        return [self.step, *masks, *buffers]
+        return [self.step, *masks, *buffers, *state_tensors(self.recurrent)]
 
     def attend(self, call: LayerCall) -> Tensor:
         """Attend one query to the ring; [1, heads, 1, head_dim]."""
@@ -132,28 +160,31 @@ class RingPass:
             call,
             sink_query=rotated[:, heads + kv_heads :] if ring.n_sink else None,
             n_sink=ring.n_sink,
-            mask=None if ring.full else ring.mask,
+            mask=ring.mask,
         )
 
     def _angles(self, call: LayerCall, ring: _Ring) -> Angles:
         """Return angles per row of [query, key, sink query]: [rows, 1, half], once a step."""
         which = self.rotary.of_layer[call.layer]
-        if which not in self._step_angles:
+        n_own = call.query.shape[1] + call.key.shape[1]
+        n_sink = call.query.shape[1] if ring.n_sink else 0
+        rows = (which, n_own, n_sink)
+        if rows not in self._step_angles:
             own = self._at_query[which].rows(self.step)
             sink = self._at_sinks[which].rows(self.step)
-            n_own = call.query.shape[1] + call.key.shape[1]
-            n_sink = call.query.shape[1] if ring.n_sink else 0
-            self._step_angles[which] = Angles(
-                torch.cat([own.cos.expand(n_own, -1), sink.cos.expand(n_sink, -1)])[:, None],
-                torch.cat([own.sin.expand(n_own, -1), sink.sin.expand(n_sink, -1)])[:, None],
+            self._step_angles[rows] = replace(
+                own,
+                cos=torch.cat([own.cos.expand(n_own, -1), sink.cos.expand(n_sink, -1)])[:, None],
+                sin=torch.cat([own.sin.expand(n_own, -1), sink.sin.expand(n_sink, -1)])[:, None],
             )
-        return self._step_angles[which]
+        return self._step_angles[rows]
 
     def _layer(self, call: LayerCall) -> _Layer:
         if call.layer not in self._layers:
-            ring = self._ring(layer_visibility(self.visibility, call.sliding_window), call)
+            own_window = self.rotary.window(call.layer)
+            ring = self._ring(layer_visibility(self.visibility, own_window), call)
             layer = _Layer(ring, _buffer(call.key, ring), _buffer(call.value, ring))
-            layer.restore(self._state.get(call.layer))
+            layer.restore(self._state.layers.get(call.layer))
             self._layers[call.layer] = layer
         return self._layers[call.layer]
 

@@ -5,7 +5,7 @@ attended together with the B = S + W cached tokens, so it sees up to B + 1 keys,
 and the first query that misses a token is t = B + 1 (Xiao et al., arXiv 2309.17453, section 3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,16 +14,21 @@ from torch import Tensor
 from workers.contract.errors import UnsupportedModelError
 from workers.contract.spec import EvalSpec
 
+MASKED_QUERIES = (2, 61, 130, 5_003, 2**20 + 7)
+"""Queries at which the rule of a mask is read."""
+
 
 @dataclass(frozen=True)
 class Visibility:
     """The keys of a streaming query: `n_sink` first tokens and the `window_size` before it.
 
-    A window of None never evicts: dense attention.
+    A window of None never evicts: dense attention. own_window: a layer's own sliding window w, in
+    which a key is seen only if its in-cache distance is below w (`layer_visibility`).
     """
 
     n_sink: int
     window_size: int | None
+    own_window: int | None = None
 
     @property
     def budget(self) -> int | None:
@@ -37,7 +42,15 @@ class Visibility:
         """
         if key > query:
             return False
-        return self.window_size is None or key < self.n_sink or key >= query - self.window_size
+        if self.window_size is None or key >= max(self.n_sink, query - self.window_size):
+            return True
+        return self.first_visible_sink(query) <= key < self.n_sink
+
+    def first_visible_sink(self, query: int) -> int:
+        """Return the first sink that the layer's own window leaves: min(t, B) - i < w."""
+        if self.own_window is None:
+            return 0
+        return max(0, self.sink_distance_position(query) - self.own_window + 1)
 
     def oldest_recent(self, query: int) -> int:
         """Return the first position outside the sinks that the query sees (it may be itself)."""
@@ -49,9 +62,11 @@ class Visibility:
         """Return the position from which the query's distance to the sinks is counted."""
         return query if self.budget is None else min(query, self.budget)
 
-    def first_eviction(self) -> int | None:
-        """Return the first query that misses a token; None if none ever does."""
-        return None if self.budget is None else self.budget + 1
+    def first_restricted(self) -> int | None:
+        """Return the first query that does not see all keys before it; None if there is none."""
+        if self.budget is None:
+            return None
+        return min(self.budget + 1, self.own_window or self.budget + 1)
 
 
 DENSE = Visibility(n_sink=0, window_size=None)
@@ -100,26 +115,57 @@ def additive_mask(
     """
     query, key = queries[:, None], keys[None, :]
     visible = key <= query
-    if visibility.window_size is not None:
-        visible &= (key < visibility.n_sink) | (key >= query - visibility.window_size)
+    if visibility.budget is not None and visibility.window_size is not None:
+        sink = key < visibility.n_sink
+        if visibility.own_window is not None:
+            sink = sink & (query.clamp(max=visibility.budget) - key < visibility.own_window)
+        recent = (key >= visibility.n_sink) & (key >= query - visibility.window_size)
+        visible = visible & (sink | recent)
     mask = torch.zeros(visible.shape, dtype=dtype, device=queries.device)
     return mask.masked_fill_(~visible, float("-inf"))
 
 
-def layer_visibility(visibility: Visibility, sliding_window: int | None) -> Visibility:
-    """Combine our visibility with the model's own sliding window in a layer.
+def layer_visibility(visibility: Visibility, own_window: int | None) -> Visibility:
+    """Combine our visibility with the model's own sliding window w in a layer.
 
-    A streaming cache that fits into the layer's window is not restricted by it; dense attention
-    becomes the layer's own window. Anything else is refused.
+    A key is seen there if the streaming cache holds it and its in-cache distance to the query
+    (recent key j: t - j; sink i: min(t, B) - i) is below w. If w > B that is no restriction; if
+    w <= W + 1 no sink is ever near enough, and w - 1 recent keys and the query's own are left.
     """
-    if sliding_window is None:
+    if own_window is None:
         return visibility
-    if visibility.budget is None:
-        return Visibility(n_sink=0, window_size=sliding_window - 1)
-    if visibility.budget + 1 > sliding_window:
+    if visibility.window_size is None or own_window <= visibility.window_size + 1:
+        return Visibility(n_sink=0, window_size=own_window - 1)
+    assert visibility.budget is not None
+    if own_window > visibility.budget:
+        return visibility
+    return Visibility(visibility.n_sink, visibility.window_size, own_window)
+
+
+def own_window(rule: Callable[..., Tensor]) -> int | None:
+    """Return the sliding window w of a mask's rule: a query sees its last w keys; None: all.
+
+    Raises `UnsupportedModelError` for any other rule (chunks, blocks, both directions).
+    """
+    found: set[int | None] = set()
+    unrestricted = 0
+    zero = torch.tensor(0)
+    for query in MASKED_QUERIES:
+        keys = torch.arange(query + 2)
+        visible = rule(zero, zero, torch.tensor([query]), keys).expand(len(keys))
+        n_visible = int(visible[: query + 1].sum())
+        if visible[-1] or not visible[query + 1 - n_visible : query + 1].all() or not n_visible:
+            found |= {-1, None}
+        elif n_visible == query + 1:
+            unrestricted = n_visible
+        else:
+            found.add(n_visible)
+    if not found:
+        return None
+    window = found.pop()
+    if found or window is None or window < unrestricted:
         raise UnsupportedModelError(
-            f"the model's own sliding window of {sliding_window} tokens is shorter than the "
-            f"{visibility.budget + 1} keys of this evaluation; choose n_sink + window_size < "
-            f"{sliding_window}"
+            "a layer hides keys by another rule than a sliding window (chunks, blocks, or later "
+            "tokens that are seen), so no cache of recent keys is what it sees"
         )
-    return visibility
+    return window

@@ -14,8 +14,7 @@ from transformers import PreTrainedModel
 from workers.attention.interface import LayerCall, run, using, weigh
 from workers.attention.native import native_window_logits
 from workers.attention.rotary import Angles, Rotary, rotate
-from workers.attention.visibility import DENSE, additive_mask
-from workers.contract.errors import UnsupportedModelError
+from workers.attention.visibility import DENSE, additive_mask, layer_visibility
 
 
 class WindowPass:
@@ -24,34 +23,35 @@ class WindowPass:
     def __init__(self, rotary: Rotary, length: int, device: torch.device) -> None:
         self.rotary = rotary
         self.length = length
+        rotary.refuse_beyond(length)
         self._positions = torch.arange(length, device=device)
         self._angles: tuple[Angles, ...] = rotary.angles(self._positions)
 
     def attend(self, call: LayerCall) -> Tensor:
         """Attend [batch, heads, length, head_dim] causally within each window."""
-        _refuse_shorter_window(call.sliding_window, self.length)
         angles = self._angles[self.rotary.of_layer[call.layer]]
         query, key = rotate(call.query, angles), rotate(call.key, angles)
-        if call.softcap is not None:
-            mask = additive_mask(self._positions, self._positions, DENSE, query.dtype)
+        mask = self._own_window_mask(self.rotary.window(call.layer), query.dtype)
+        if call.softcap is not None or call.sink_logits is not None:
+            if mask is None:
+                mask = additive_mask(self._positions, self._positions, DENSE, query.dtype)
             return weigh(query, key, call.value, call, mask=mask)
         return functional.scaled_dot_product_attention(
             query,
             key,
             call.value,
-            is_causal=True,
+            attn_mask=mask,
+            is_causal=mask is None,
             scale=call.scaling,
             enable_gqa=bool(query.shape[1] != key.shape[1]),  # a tensor while a step is traced
         )
 
-
-def _refuse_shorter_window(sliding_window: int | None, length: int) -> None:
-    if sliding_window is not None and length > sliding_window:
-        raise UnsupportedModelError(
-            f"the model's own sliding window of {sliding_window} tokens is shorter than the "
-            f"{length} tokens of a recomputed window; choose n_sink + window_size < "
-            f"{sliding_window}"
-        )
+    def _own_window_mask(self, own_window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """Return the mask of a layer's own sliding window, None where it hides nothing."""
+        if own_window is None or own_window >= self.length:
+            return None
+        rule = layer_visibility(DENSE, own_window)
+        return additive_mask(self._positions, self._positions, rule, dtype)
 
 
 def window_logits(model: PreTrainedModel, rotary: Rotary | None, rows: Tensor, keep: int) -> Tensor:

@@ -62,7 +62,7 @@ class RingStepper:
         with torch.inference_mode(), using(self._ring):
             self._ring.begin()
             token = self._ids.index_select(0, self._ring.step)
-            logits = run(self.model, token[None])[0, 0]
+            logits = run(self.model, token[None], states=self._ring.recurrent)[0, 0]
             self._ring.end()
         return logits
 

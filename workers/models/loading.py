@@ -8,9 +8,10 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from workers.attention.interface import install
+from workers.attention.interface import LayerShape
 from workers.attention.native import NATIVE_FAMILIES
-from workers.attention.rotary import Rotary, rotary_of
+from workers.attention.probe import probe
+from workers.attention.rotary import Rotary
 from workers.contract.errors import ModelLoadError, NumericalError
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, loading_key
 from workers.models.checkpoint import Checkpoint, read_checkpoint
@@ -34,16 +35,46 @@ class LoadedModel:
     """None for a family that is evaluated token by token (`workers/attention/native.py`)."""
     device: torch.device
     dtype: torch.dtype
-    n_layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
+    layers: tuple[LayerShape, ...]
+    """Of every attention, in the order of a forward."""
+    latent_dim: int | None
+    """Elements that latent attention has to cache per token and layer, for all heads at once."""
     vocab_size: int
     trained_positions: int | None
 
+    @property
+    def n_layers(self) -> int:
+        """Layers that attend."""
+        return len(self.layers)
+
+    @property
+    def heads(self) -> int:
+        """Query heads, of the layer that has most."""
+        return max(layer.heads for layer in self.layers)
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads whose keys are cached, in the layer that has most."""
+        return max(layer.kv_heads for layer in self.layers)
+
+    @property
+    def head_dim(self) -> int:
+        """Size of a head, in the layer where it is largest."""
+        return max(layer.head_dim for layer in self.layers)
+
     def kv_cache_bytes(self, tokens: int) -> int:
-        """Return the bytes of keys and values of this many cached tokens, all layers."""
-        return 2 * self.n_layers * self.kv_heads * self.head_dim * self.dtype.itemsize * tokens
+        """Return the bytes of keys and values that a cache of this many tokens has to hold.
+
+        A layer with a sliding window w of its own holds w - 1 tokens at most, one that shares
+        another's keys none, and latent attention the latent from which keys and values are made.
+        """
+        elements = 0
+        for number, layer in enumerate(self.layers):
+            window = self.rotary.window(number) if self.rotary else None
+            held = tokens if window is None else min(tokens, window - 1)
+            per_token = self.latent_dim or layer.kv_heads * (layer.head_dim + layer.value_dim)
+            elements += 0 if layer.shared else held * per_token
+        return elements * self.dtype.itemsize
 
 
 def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
@@ -64,26 +95,62 @@ def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
         tokenizer = _tokenizer_if_any(spec, source)
     model = checkpoint.model.to(device).eval().requires_grad_(False)
     _refuse_non_finite(model)
-    native = model.config.model_type in NATIVE_FAMILIES
-    if not native:
-        install(model)
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    return LoadedModel(
+    return prepared(
+        Checkpoint(model, checkpoint.weights_format),
         key=loading_key(spec),
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def prepared(
+    checkpoint: Checkpoint,
+    *,
+    key: str,
+    tokenizer: Any | None,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> LoadedModel:
+    """Find out how a model in memory attends, and switch it to our attention.
+
+    Raises `UnsupportedModelError` if it cannot be streamed exactly.
+    """
+    model = checkpoint.model
+    config = model.config.get_text_config(decoder=True)
+    rotary, layers = None, _native_layers(config)
+    if not layers:
+        probed = probe(model)
+        rotary, layers = probed.rotary, probed.layers
+    return LoadedModel(
+        key=key,
         model=model,
         tokenizer=tokenizer,
         weights_format=checkpoint.weights_format,
-        rotary=None if native else rotary_of(model, config.num_hidden_layers),
+        rotary=rotary,
         device=device,
         dtype=dtype,
-        n_layers=config.num_hidden_layers,
-        heads=heads,
-        kv_heads=_kv_heads(config),
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        layers=layers,
+        latent_dim=_latent_dim(config),
         vocab_size=model.get_input_embeddings().num_embeddings,
         trained_positions=trained_positions(config),
     )
+
+
+def _native_layers(config: Any) -> tuple[LayerShape, ...]:
+    """Return the layers of a family that runs on its own attention; none for the others."""
+    if config.model_type not in NATIVE_FAMILIES:
+        return ()
+    heads = config.num_attention_heads
+    head_dim = config.hidden_size // heads
+    shape = LayerShape(heads, _kv_heads(config), head_dim, head_dim, shared=False, plain=False)
+    return (shape,) * int(config.num_hidden_layers)
+
+
+def _latent_dim(config: Any) -> int | None:
+    """Return the size of the latent and of the rotated part that all heads share (DeepSeek)."""
+    rank = getattr(config, "kv_lora_rank", None)
+    return rank and int(rank + config.qk_rope_head_dim)
 
 
 def _kv_heads(config: Any) -> int:
@@ -98,7 +165,7 @@ def _kv_heads(config: Any) -> int:
 
 def trained_positions(config: Any) -> int | None:
     """Return the context length of the training; ALiBi models may not state one."""
-    for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
+    for name in ("max_position_embeddings", "max_seq_len", "seq_length", "n_positions"):
         if getattr(config, name, None):
             return int(getattr(config, name))
     return None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workers.attention.interface import LayerCall, run, using
 from workers.attention.rotary import Rotary, rotate
-from workers.attention.visibility import DENSE, additive_mask
+from workers.attention.visibility import DENSE, additive_mask, layer_visibility
 from workers.contract.errors import UnsupportedModelError
 from workers.models.loading import LoadedModel
 
@@ -115,14 +115,18 @@ class _SinkPass:
     def attend(self, call: LayerCall) -> Tensor:
         """Attend [1, heads, length, head_dim] causally and note where the attention goes."""
         angles = self._angles[self._rotary.of_layer[call.layer]]
-        groups = call.query.shape[1] // call.key.shape[1]
-        key = rotate(call.key, angles).repeat_interleave(groups, dim=1)
-        value = call.value.repeat_interleave(groups, dim=1)
+        heads = call.query.shape[1]
+        key = rotate(call.key, angles).repeat_interleave(heads // call.key.shape[1], dim=1)
+        value = call.value.repeat_interleave(heads // call.value.shape[1], dim=1)
         scores = (rotate(call.query, angles) @ key.mT).float() * call.scaling
         if call.softcap is not None:
             scores = call.softcap * torch.tanh(scores / call.softcap)
-        mask = additive_mask(self._positions, self._positions, DENSE, torch.float32)
-        probabilities = (scores + mask).softmax(-1)
+        rule = layer_visibility(DENSE, self._rotary.window(call.layer))
+        scores = scores + additive_mask(self._positions, self._positions, rule, torch.float32)
+        if call.sink_logits is not None:  # they take their share, which goes to no position
+            column = call.sink_logits.float().view(1, heads, 1, 1).expand(*scores.shape[:3], 1)
+            scores = torch.cat([scores, column], dim=-1)
+        probabilities = scores.softmax(-1)[..., : len(self._positions)]
         mean = probabilities[0, :, 1:].double().mean(1)  # the query at 0 sees nothing else
         first = torch.nn.functional.pad(mean, (0, FIRST_POSITIONS))[:, :FIRST_POSITIONS]
         rest = mean[:, FIRST_POSITIONS:].sum(-1, keepdim=True)

@@ -60,10 +60,14 @@ def chunk_bytes(loaded: LoadedModel, chunk: int, keys: int, *, fused: bool) -> i
 
 def _has_kernel(loaded: LoadedModel) -> bool:
     """Tell whether the parallel pass will find a fused kernel for this model."""
-    if getattr(loaded.model.config.get_text_config(), "attn_logit_softcapping", None) is not None:
+    if not all(layer.fusable for layer in loaded.layers):
         return False
-    groups = loaded.heads // loaded.kv_heads
-    return kernel_for(loaded.device, loaded.dtype, loaded.head_dim, groups) is not None
+    return all(
+        kernel_for(loaded.device, loaded.dtype, head_dim, groups) is not None
+        for head_dim, groups in {
+            (layer.head_dim, layer.heads // layer.kv_heads) for layer in loaded.layers
+        }
+    )
 
 
 @dataclass

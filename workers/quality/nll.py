@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from workers.attention.chunked import CHUNK, ChunkedPass, _chunks
+from workers.attention.chunked import CHUNK, ChunkedPass, passes
 from workers.attention.interface import run, using
 from workers.attention.native import native_stream_logits
 from workers.attention.rotary import Rotary
@@ -55,12 +55,8 @@ def stream_nll(
         for query, logits in native_stream_logits(model, ids, visibility):
             yield _scored(query, logits[None], targets[query : query + 1])
         return
-    attention = ChunkedPass(rotary, visibility)
-    for start, stop in _chunks(len(queries), visibility, chunk):
-        attention.begin(stop - start, ids.device)
-        with torch.inference_mode(), using(attention):
-            logits = run(model, queries[None, start:stop])[0]
-            yield _scored(start, logits, targets[start:stop])
+    for start, logits, _ in passes(model, rotary, queries, visibility, chunk):
+        yield _scored(start, logits, targets[start : start + len(logits)])
 
 
 def stream_nll_together(

@@ -13,7 +13,9 @@ from workers.contract.spec import EvalSpec
 from workers.quality.nll import recompute_nll, stream_nll
 from workers.quality.selfcheck import self_check
 
-families = pytest.mark.parametrize("family", NATIVE, ids=lambda f: f"{f.model_type}-{f.trait}")
+families = pytest.mark.parametrize(
+    "family", NATIVE, ids=lambda f: "-".join([f.model_type, *f.changes])
+)
 
 
 def losses(subject, ids, visibility):
@@ -117,5 +119,12 @@ def test_keys_that_are_placed_otherwise_are_refused(monkeypatch):
         self._back = type(self._back)(self._back.cos, -self._back.sin)
 
     monkeypatch.setattr(NativeDecoder, "__init__", misplaced)
-    with pytest.raises(UnsupportedModelError, match="half-split rotation or ALiBi"):
+    with pytest.raises(UnsupportedModelError, match="the rotation we know or by ALiBi"):
         check_native(subject.model, subject.vocab_size, subject.device)
+
+
+def test_more_positions_than_a_table_of_sines_holds_are_refused():
+    subject = tiny("gptj", n_positions=64)
+    with pytest.raises(UnsupportedModelError, match="table of 64 positions"):
+        losses(subject, random_ids(80), Visibility(4, 60))
+    losses(subject, random_ids(80), Visibility(4, 59))

@@ -1,14 +1,17 @@
 """Visibility, eviction and windows against brute force over the definition."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.attention.visibility import (
     DENSE,
     Visibility,
+    additive_mask,
     compression_ratio,
     evicted_tokens,
+    layer_visibility,
     recompute_windows,
 )
 
@@ -101,3 +104,40 @@ def test_windows_from_a_query_on_are_those_that_score_it_and_what_follows(querie
 def test_windows_of_stride_one_hold_the_full_budget(queries, budget):
     for first, end, start in recompute_windows(queries, budget, 1)[1:]:
         assert (end - first, end - start) == (budget + 1, 1)
+
+
+def in_cache(position, query, n_sink, window_size):
+    """Where a visible key stands in the cache, counted from its oldest entry."""
+    return sorted(visible_by_definition(query, n_sink, window_size)).index(position)
+
+
+@given(budgets, st.integers(1, 30), st.integers(0, 60))
+def test_a_layers_own_window_is_counted_in_the_cache(budget, own_window, query):
+    rule = layer_visibility(Visibility(*budget), own_window)
+    seen = {key for key in range(70) if rule.sees(query, key)}
+    own = in_cache(query, query, *budget)
+    assert seen == {
+        key
+        for key in visible_by_definition(query, *budget)
+        if own - in_cache(key, query, *budget) < own_window
+    }
+
+
+@given(budgets, st.integers(1, 30))
+def test_the_mask_of_an_own_window_is_its_rule(budget, own_window):
+    rule = layer_visibility(Visibility(*budget), own_window)
+    positions = torch.arange(40)
+    mask = additive_mask(positions, positions, rule, torch.float32)
+    assert (mask == 0).tolist() == [[rule.sees(q, k) for k in range(40)] for q in range(40)]
+
+
+@given(budgets, st.integers(1, 30))
+def test_the_first_restricted_query_is_the_first_that_misses_a_key(budget, own_window):
+    rule = layer_visibility(Visibility(*budget), own_window)
+    first = next(q for q in range(70) if not all(rule.sees(q, k) for k in range(q + 1)))
+    assert rule.first_restricted() == first
+
+
+@given(st.integers(1, 30), st.integers(0, 60), st.integers(0, 60))
+def test_dense_attention_keeps_a_layers_own_window(own_window, query, key):
+    assert layer_visibility(DENSE, own_window).sees(query, key) == (0 <= query - key < own_window)

@@ -1,111 +1,118 @@
-"""Every supported family against the oracle, every unsupported one refused with its reason."""
+"""A type for every mechanism against the oracle, others refused with their reason."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.families import NATIVE, REFUSED, SUPPORTED
-from tests.support.models import random_ids, tiny, tiny_transformer
+from benchmarks.families.census import in_bfloat16, judge, load_tiny, random_ids
+from benchmarks.families.document import SUPPORTED, tables
+from benchmarks.families.replay import replayed_nll
+from benchmarks.families.tiny import MODEL_TYPES, tiny_model
+from tests.support.families import NATIVE, REFUSED, REPRESENTATIVES
+from tests.support.models import tiny, tiny_transformer
 from tests.support.reference import rolling_cache_nll
-from workers.attention.chunked import state_before
-from workers.attention.ring import RingPass
-from workers.attention.visibility import Visibility
+from workers.attention.visibility import DENSE, Visibility
 from workers.contract.errors import UnsupportedModelError
 from workers.contract.spec import EvalSpec
-from workers.latency.replay import recorded
-from workers.latency.steppers import RingStepper
-from workers.quality.nll import stream_nll, token_nll
-from workers.quality.selfcheck import self_check
+from workers.quality import selfcheck
+from workers.quality.nll import recompute_nll, stream_nll
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "models.md"
-STREAMING = Visibility(4, 28)
-TOLERANCE = 1e-4
-
-families = pytest.mark.parametrize(
-    "family", SUPPORTED, ids=lambda family: f"{family.model_type}-{family.trait[:12]}"
-)
+ROOT = Path(__file__).parents[3]
+RECORD = json.loads((ROOT / "benchmarks" / "families" / "census.json").read_text())
+SPEC = EvalSpec(model="demo", dataset="pydoc", method="streaming")
 
 
-def oracle(family, ids):
-    dtype = torch.float32 if family.oracle_in_float32 else torch.float64
-    original = tiny_transformer(family.model_type, **family.changes)
-    return rolling_cache_nll(original, ids, 4, 28, dtype).float()
+def losses(loaded, ids, visibility, chunk=50):
+    pieces = stream_nll(loaded.model, loaded.rotary, ids, visibility, chunk)
+    return torch.cat([piece.nll for piece in pieces]).double()
 
 
-@families
-def test_both_passes_of_a_family_equal_the_rolling_cache(family):
-    loaded, ids = tiny(family.model_type, **family.changes), random_ids(220)
-    expected = oracle(family, ids)
-    for chunk in (1, 50, 4096):
-        pieces = stream_nll(loaded.model, loaded.rotary, ids, STREAMING, chunk)
-        actual = torch.cat([piece.nll for piece in pieces])
-        torch.testing.assert_close(actual, expected, rtol=0, atol=TOLERANCE)
-    span = range(100, 219)
-    state = state_before(loaded.model, loaded.rotary, ids[:100], STREAMING)
-    ring = RingPass(loaded.rotary, STREAMING, state, span, loaded.device)
-    stepper = RingStepper(loaded, ids, span, ring)
-    record = recorded(stepper, loaded.device, len(span))
-    assert record is not None
-    for way in (record, stepper):
-        way.reset()
-        for query in span:
-            way.step()
-            decoded = token_nll(way.logits[None], ids[query + 1 : query + 2])
-            torch.testing.assert_close(decoded[0], expected[query], rtol=0, atol=TOLERANCE)
+@pytest.mark.parametrize("model_type", REPRESENTATIVES)
+def test_a_type_is_exact_in_both_passes_at_every_threshold_and_in_every_precision(model_type):
+    """Per token, over own windows of 100, in three chunk sizes, decoded, dense and recomputed."""
+    verdict = judge(model_type)
+    assert verdict.status == "exact", verdict
+    assert verdict.difference < 1e-4 or verdict.difference < 8 * verdict.noise < 8e-3
 
 
-@families
-def test_a_family_passes_the_self_check(family):
-    spec = EvalSpec(model="demo", dataset="pydoc", method="streaming")
-    assert self_check(tiny(family.model_type, **family.changes), spec) < 1e-4
+def test_the_oracle_is_the_rolling_cache_of_the_papers_authors():
+    """Two computations that share nothing: kept hidden states, and rotated-back cached keys."""
+    model, ids = tiny_transformer("llama"), random_ids(90)
+    replayed = replayed_nll(model, ids, 3, 20)
+    torch.testing.assert_close(replayed, rolling_cache_nll(model, ids, 3, 20), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("model_type", "_examples", "_trait", "reason"), REFUSED)
-def test_a_family_we_do_not_reproduce_is_refused_with_the_reason(
-    model_type, _examples, _trait, reason
-):
-    spec = EvalSpec(model="demo", dataset="pydoc", method="streaming")
+@pytest.mark.parametrize(("model_type", "reason"), REFUSED.items())
+def test_a_type_we_do_not_reproduce_is_refused_with_the_reason(model_type, reason):
     with pytest.raises(UnsupportedModelError, match=reason):
-        self_check(tiny(model_type), spec)
+        selfcheck.self_check(load_tiny(tiny_model(model_type)), SPEC)
 
 
-@pytest.mark.parametrize("method", ["streaming", "recompute"])
-def test_a_budget_beyond_the_models_own_window_is_refused(method):
-    loaded, ids = tiny("mistral", sliding_window=16), random_ids(100)
-    with pytest.raises(UnsupportedModelError, match="own sliding window of 16"):
-        list(stream_nll(loaded.model, loaded.rotary, ids, STREAMING))
+@pytest.mark.parametrize("model_type", ["hunyuan_v1_dense", "beam", "llama4_text"])
+def test_half_precision_on_little_memory_refuses_the_same(model_type, monkeypatch):
+    monkeypatch.setattr(selfcheck, "_free_bytes", lambda device: 0)
+    with pytest.raises(UnsupportedModelError):
+        selfcheck.self_check(load_tiny(in_bfloat16(tiny_model(model_type))), SPEC)
 
 
-def test_dense_attention_keeps_the_models_own_window():
-    loaded, ids = tiny("mistral", sliding_window=16), random_ids(100)
-    pieces = stream_nll(loaded.model, loaded.rotary, ids, Visibility(0, None), 30)
-    actual = torch.cat([piece.nll for piece in pieces])
-    model = tiny_transformer("mistral", sliding_window=16)
-    logits = model(ids[None, :-1], use_cache=False).logits[0]
-    torch.testing.assert_close(actual, token_nll(logits, ids[1:]), rtol=0, atol=TOLERANCE)
+@pytest.mark.parametrize(("own_window", "seen"), [(20, "no sink"), (29, "one"), (31, "some")])
+def test_a_budget_beyond_the_models_own_window_counts_it_in_the_cache(own_window, seen):
+    """W + 1 = 29 and B = 32: a window without sinks, and masks by in-cache distance."""
+    ids, changes = random_ids(100), {"sliding_window": own_window}
+    expected = replayed_nll(tiny_transformer("mistral", **changes), ids, 4, 28)
+    for chunk in (1, 13, 4096):
+        actual = losses(tiny("mistral", **changes), ids, Visibility(4, 28), chunk)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
 
 
-def table():
-    """The matrix of docs/models.md, from the tables that the tests above run."""
-    lines = [
-        "| family | models | worth knowing | parallel | decode |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| `{family.model_type}` | {family.examples} | {family.trait} | tested | tested |"
-        for family in SUPPORTED
-    ]
-    lines += [
-        f"| `{family.model_type}` | {family.examples} | {family.trait} | token by token | tested |"
-        for family in NATIVE
-    ]
-    lines += [
-        f"| `{model_type}` | {examples} | {trait} | refused | refused |"
-        for model_type, examples, trait, _ in REFUSED
-    ]
-    return "\n".join(lines)
+def test_recompute_beyond_the_models_own_window_needs_no_rule():
+    ids, changes = random_ids(60), {"sliding_window": 16}
+    own = tiny_transformer("mistral", **changes).double()
+    windows = ids[:-1].unfold(0, 31, 1)
+    logits = own(windows, use_cache=False).logits
+    logits = torch.cat([logits[0], logits[1:, -1]])
+    expected = torch.nn.functional.cross_entropy(logits, ids[1:], reduction="none")
+    own.float()
+    loaded = tiny("mistral", **changes)
+    pieces = recompute_nll(loaded.model, loaded.rotary, ids, 30)
+    actual = torch.cat([piece.nll for piece in pieces]).double()
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
 
 
-def test_the_documented_matrix_is_the_tested_one():
-    assert table() in DOCUMENT.read_text(), "write test_families.table() into docs/models.md"
+@pytest.mark.parametrize("visibility", [Visibility(4, 96), DENSE])
+def test_more_positions_than_a_placement_holds_for_are_refused(visibility):
+    loaded, ids = tiny("phi3"), random_ids(130)
+    assert loaded.rotary.limit == 100
+    with pytest.raises(UnsupportedModelError, match="from position 100 on"):
+        losses(loaded, ids, visibility)
+    losses(loaded, ids, Visibility(4, 95))
+
+
+def test_cache_bytes_are_those_of_every_layers_own_cache():
+    gemma, latent = tiny("gemma4_text"), tiny("deepseek_v3")
+    assert [layer.shared for layer in gemma.layers] == [False] * 4 + [True] * 2
+    per_token = 2 * 2 * (16 + 32) * 4
+    assert gemma.kv_cache_bytes(50) == 2 * 50 * per_token
+    assert gemma.kv_cache_bytes(1000) == 2 * (1000 * 2 * 2 * 32 + 99 * 2 * 2 * 16) * 4
+    assert latent.kv_cache_bytes(10) == 4 * 10 * (32 + 8) * 4
+
+
+def test_every_type_of_transformers_ended_in_a_verdict():
+    found = {entry["model_type"]: entry["status"] for entry in RECORD["types"]}
+    assert list(found) == list(MODEL_TYPES)
+    assert set(found.values()) <= {*SUPPORTED, "refused", "not built"}
+    assert sum(status in SUPPORTED for status in found.values()) >= 100
+
+
+def test_the_types_tested_here_ended_like_that_in_the_census():
+    found = {entry["model_type"]: entry["status"] for entry in RECORD["types"]}
+    assert {found[model_type] for model_type in REPRESENTATIVES} == {"exact"}
+    assert {found[family.model_type] for family in NATIVE} == {"token by token"}
+    assert {found[model_type] for model_type in REFUSED} == {"refused"}
+
+
+def test_the_documented_table_is_what_the_census_wrote():
+    document = (ROOT / "docs" / "models.md").read_text()
+    assert tables(RECORD) in document, "run python -m benchmarks.families --write"

@@ -1,0 +1,97 @@
+"""What the probe reads off models, and off rules of masks."""
+
+import pytest
+import torch
+from transformers.masking_utils import (
+    causal_mask_function,
+    chunked_causal_mask_function,
+    sliding_window_bidirectional_mask_function,
+    sliding_window_causal_mask_function,
+)
+
+from tests.support.models import tiny, tiny_transformer
+from workers.attention.probe import probe
+from workers.attention.visibility import own_window
+from workers.contract.errors import UnsupportedModelError
+
+
+@pytest.mark.parametrize("window", [1, 2, 100, 4096, 131072])
+def test_a_sliding_window_is_read_from_the_rule_of_a_mask(window):
+    assert own_window(sliding_window_causal_mask_function(window)) == window
+
+
+def test_a_causal_rule_has_no_window():
+    assert own_window(causal_mask_function) is None
+
+
+@pytest.mark.parametrize("size", [1, 100, 8192])
+def test_chunks_are_no_sliding_window(size):
+    rule = chunked_causal_mask_function(size, torch.zeros(1, dtype=torch.int64))
+    if size == 1:
+        assert own_window(rule) == 1
+        return
+    with pytest.raises(UnsupportedModelError, match="another rule than a sliding window"):
+        own_window(rule)
+
+
+def test_a_rule_that_shows_later_tokens_is_refused():
+    with pytest.raises(UnsupportedModelError, match="later"):
+        own_window(sliding_window_bidirectional_mask_function(64))
+
+
+def test_two_kinds_of_layers_have_a_placement_and_a_window_each():
+    rotary = tiny("gemma3_text").rotary
+    assert list(rotary.of_layer) == [0, 0, 0, 0, 0, 1, 0]
+    assert rotary.windows == [100] * 5 + [None, 100]
+
+
+def test_layers_without_positions_are_found():
+    rotary = tiny("cohere2").rotary
+    assert [len(rotary.placements[index].frequency) for index in rotary.of_layer] == [8, 8, 8, 0, 8]
+    assert all(placement.interleaved for placement in rotary.placements[:1])
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_moe", "phimoe"])
+def test_a_window_in_the_mask_alone_is_found(model_type):
+    assert 100 in tiny(model_type).rotary.windows
+
+
+@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+def test_frequencies_that_depend_on_the_length_hold_up_to_it(rope_type):
+    factors = {"short_factor": [1.0] * 8, "long_factor": [3.0] * 8, "factor": 4.0}
+    settings = {"rope_type": rope_type, "rope_theta": 10000.0, "factor": 4.0}
+    if rope_type == "longrope":
+        settings |= {**factors, "original_max_position_embeddings": 300}
+    model = tiny_transformer("llama", rope_parameters=settings, max_position_embeddings=300)
+    assert probe(model).rotary.limit == 300
+
+
+def test_frequencies_that_are_rescaled_once_hold_everywhere():
+    settings = {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 128,
+    }
+    assert tiny("llama", rope_parameters=settings).rotary.limit is None
+
+
+def test_queries_that_are_scaled_by_their_position_hold_until_they_are():
+    assert tiny("ministral3").rotary.limit == 100
+
+
+def test_a_norm_behind_the_rotation_is_no_rotation():
+    with pytest.raises(UnsupportedModelError, match="changed after the rotation"):
+        tiny("hunyuan_v1_dense")
+
+
+def test_attention_that_never_arrives_here_is_refused():
+    with pytest.raises(UnsupportedModelError, match="AttentionInterface"):
+        probe(tiny_transformer("gpt_neox_japanese"))
+
+
+def test_whatever_a_model_raises_while_it_is_probed_is_a_refusal(monkeypatch):
+    model = tiny_transformer("llama", num_hidden_layers=1)
+    monkeypatch.setattr(type(model), "forward", lambda *_, **__: 1 / 0)
+    with pytest.raises(UnsupportedModelError, match="ZeroDivisionError"):
+        probe(model)

@@ -1,0 +1,310 @@
+"""What each layer of a model does with positions, found by running it and not by believing it.
+
+Our attention replaces a model's own, so it has to rotate, hide and carry exactly what the model
+would. The model is run with an attention that passes values on unmixed: hidden states then depend
+on the token alone, and whatever differs between position 0 and position p in what arrives at the
+attention *is* that layer's placement. It is compared with every placement that we can compute
+(`rotary.candidates`), near and far. A model's own sliding windows are read from the rule of the
+mask that it asks for. All of it covers every layer, in the model's own dtype.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
+from workers.attention.interface import (
+    NAME,
+    LayerCall,
+    LayerShape,
+    empty_states,
+    forward,
+    noting_masks,
+    run,
+    switch,
+    using,
+)
+from workers.attention.rotary import (
+    ROUNDING,
+    Placement,
+    Rotary,
+    candidates,
+    relative_distance,
+    unexplained,
+)
+from workers.attention.visibility import own_window
+from workers.contract.errors import UnsupportedModelError
+
+NEAR = (1, 17, 60)
+"""Positions by which a layer's placement is chosen."""
+FAR = (97, 131, 257, 600, 1025, 2049, 4097, 8193, 33_000, 100_000)
+"""Further positions at which it has to hold; else the model is limited to those below."""
+TOKENS = 4
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What was found: where and how every layer looks, and its shape."""
+
+    rotary: Rotary
+    layers: tuple[LayerShape, ...]
+
+
+@dataclass
+class _Reading:
+    """A pass that notes what arrives and passes the values on, unmixed."""
+
+    calls: list[LayerCall] = field(default_factory=list)
+
+    def attend(self, call: LayerCall) -> Tensor:
+        """Note one layer's call."""
+        if call.key.shape[2] != call.query.shape[2]:
+            raise UnsupportedModelError("a layer attends to keys that are not those of the text")
+        self.calls.append(call)
+        groups = call.query.shape[1] // call.value.shape[1]
+        return call.value.repeat_interleave(groups, dim=1)
+
+
+def probe(model: PreTrainedModel) -> Probed:
+    """Switch a model to our attention and find out what its layers do with positions.
+
+    Raises `UnsupportedModelError`, with the reason, for whatever we could not repeat exactly.
+    """
+    switch(model, NAME)
+    try:
+        with torch.inference_mode():
+            return _probed(model)
+    except (UnsupportedModelError, torch.OutOfMemoryError, torch.AcceleratorError):
+        raise
+    except Exception as error:  # model code of any kind runs here
+        raise UnsupportedModelError(
+            f"{type(model).__name__} cannot be run with an attention of ours "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _probed(model: PreTrainedModel) -> Probed:
+    at_zero = _read(model, 0)
+    if not at_zero:
+        raise UnsupportedModelError(
+            f"the attention of {type(model).__name__} does not go through transformers' "
+            "AttentionInterface, so its keys cannot be streamed (see docs/models.md)"
+        )
+    _refuse_positions_in_values(at_zero, _read(model, 1))
+    recurrent, one_pass = _recurrence(model)
+    windows = _own_windows(model)
+    frequencies = _frequencies(model)
+    near = {position: _read(model, position) for position in NEAR}
+    known = {
+        dim: list(candidates(frequencies, dim)) for dim in {c.query.shape[-1] for c in at_zero}
+    }
+    chosen = [
+        _placement(known[call.query.shape[-1]], call, {p: near[p][index] for p in NEAR})
+        for index, call in enumerate(at_zero)
+    ]
+    distinct = list({id(placement): placement for placement in chosen}.values())
+    rotary = Rotary(
+        placements=distinct,
+        of_layer=[distinct.index(placement) for placement in chosen],
+        windows=windows,
+        limit=_limit(model, chosen, at_zero, windows),
+        recurrent=recurrent,
+        one_pass=one_pass,
+    )
+    _read(model, 0)  # frequencies that change with the length go back to those of short texts
+    return Probed(rotary, _shapes(at_zero))
+
+
+def _read(model: PreTrainedModel, position: int) -> list[LayerCall]:
+    """Return what arrives in every layer for some tokens that all stand at one position."""
+    embeddings = model.get_input_embeddings()
+    step = max(1, embeddings.num_embeddings // (TOKENS + 1))
+    ids = torch.arange(1, TOKENS + 1, device=embeddings.weight.device)[:, None] * step
+    ids = ids % embeddings.num_embeddings
+    no_mask = torch.zeros((1, 1, 1, 1), device=ids.device)
+    reading = _Reading()
+    with using(reading):
+        forward(model, ids, torch.full_like(ids, position), attention_mask=no_mask)
+    return reading.calls
+
+
+def _refuse_positions_in_values(at_zero: Sequence[LayerCall], at_one: Sequence[LayerCall]) -> None:
+    for here, there in zip(at_zero, at_one, strict=True):
+        if relative_distance(here.value, there.value) > ROUNDING[here.value.dtype]:
+            raise UnsupportedModelError(
+                "positions are added to what the layers read (absolute positions, no rotary "
+                "position), so a cached token cannot move (see docs/models.md)"
+            )
+
+
+def _refuse_counted_positions(model: PreTrainedModel) -> None:
+    """Refuse a model that counts positions by itself, whatever it is told."""
+    device = model.get_input_embeddings().weight.device
+    ids = torch.ones((1, 3), dtype=torch.int64, device=device)
+    reading = _Reading()
+    with using(reading):
+        run(model, ids)
+    for call in reading.calls:
+        for part in (call.query, call.key):
+            if relative_distance(part[:, :, :1], part[:, :, -1:]) > ROUNDING[part.dtype]:
+                raise UnsupportedModelError(
+                    "positions follow the order of the tokens, not the position that the model "
+                    "is given, so a cached token cannot move (see docs/models.md)"
+                )
+
+
+def _recurrence(model: PreTrainedModel) -> tuple[bool, bool]:
+    """Tell whether tokens reach each other by a recurrent state, and only in one pass.
+
+    The second: the state is carried to one more token, but not to several at once. Raises
+    `UnsupportedModelError` if tokens reach each other in a way that the cache does not carry.
+    """
+    cache = empty_states(model)
+    stateful = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
+    if not stateful:
+        _refuse_counted_positions(model)
+    allowed = 20 * ROUNDING[model.get_input_embeddings().weight.dtype]
+    if _lost(model, (3, 1), stateful=stateful) > allowed:
+        raise UnsupportedModelError(
+            f"the tokens of {type(model).__name__} reach each other by other ways than attention "
+            "through transformers' AttentionInterface and a recurrent state that its cache "
+            "carries (see docs/models.md)"
+        )
+    return stateful, stateful and _lost(model, (1, 3), stateful=True) > allowed
+
+
+def _lost(model: PreTrainedModel, parts: tuple[int, int], *, stateful: bool) -> float:
+    """Return how much of the last logits is lost when a text is run in two parts, at least."""
+    embeddings = model.get_input_embeddings()
+    generator = torch.Generator().manual_seed(0)
+    texts = torch.randint(embeddings.num_embeddings, (3, 1, sum(parts)), generator=generator)
+    lost = []
+    with using(_Reading()):
+        for ids in texts.to(embeddings.weight.device):
+            states = empty_states(model) if stateful else None
+            whole = run(model, ids)[:, -1:]
+            for part in ids.split(list(parts), dim=1):
+                last = run(model, part, states=states)[:, -1:]
+            lost.append(relative_distance(whole, last))
+    return min(lost)
+
+
+def _frequencies(model: PreTrainedModel) -> list[Tensor]:
+    """Return the distinct rotary frequency vectors of a model, float64."""
+    found: list[Tensor] = []
+    for name, buffer in model.named_buffers():
+        if not name.endswith("inv_freq") or buffer.ndim != 1:
+            continue
+        if buffer.dtype not in (torch.float32, torch.float64):
+            raise UnsupportedModelError("the rotary frequencies were rounded to half precision")
+        if not any(torch.equal(buffer.double(), other) for other in found):
+            found.append(buffer.detach().double())
+    return found
+
+
+def _placement(
+    known: Sequence[Placement], at_zero: LayerCall, near: dict[int, LayerCall]
+) -> Placement:
+    """Return the placement that explains best what arrives in one layer near position 0."""
+
+    def error(placement: Placement) -> float:
+        return max(_excess(placement, at_zero, call, p) for p, call in near.items())
+
+    best = min(known, key=error)
+    if not error(best) <= 1:
+        raise UnsupportedModelError(
+            f"queries and keys of layer {at_zero.layer} at another position are not those at "
+            "position 0, turned in a way that we know (they are scaled by their position, or "
+            "changed after the rotation), so a cached token cannot move (see docs/models.md)"
+        )
+    return best
+
+
+def _excess(placement: Placement, at_zero: LayerCall, there: LayerCall, position: int) -> float:
+    """Return how far a placement is from what arrived at a position; 1 is what is allowed."""
+    return max(
+        unexplained(placement, at_zero.query, there.query, position),
+        unexplained(placement, at_zero.key, there.key, position),
+    )
+
+
+def _limit(
+    model: PreTrainedModel,
+    chosen: Sequence[Placement],
+    at_zero: Sequence[LayerCall],
+    windows: Sequence[int | None],
+) -> int | None:
+    """Return how many positions the placements hold for; None if nothing else was seen."""
+
+    def holds(position: int) -> bool:
+        calls = _read(model, position)
+        layers = zip(chosen, at_zero, calls, strict=True)
+        return all(_excess(place, here, there, position) <= 1 for place, here, there in layers)
+
+    known = [window + 1 for window in windows if window is not None]
+    positions = sorted({*FAR, *known, *_stated_lengths(model)} - set(range(NEAR[-1] + 1)))
+    good = NEAR[-1]
+    for position in positions:
+        if holds(position):
+            good = position
+            continue
+        bad = position
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if holds(middle) else (good, middle)
+        return good + 1
+    return None
+
+
+def _stated_lengths(model: PreTrainedModel) -> set[int]:
+    """Return positions just below and above the lengths that a configuration speaks of."""
+    config = model.config.get_text_config(decoder=True)
+    stated = {getattr(config, "max_position_embeddings", None)}
+    for settings in (getattr(config, "rope_parameters", None), getattr(config, "__dict__", None)):
+        if isinstance(settings, dict):
+            stated |= {settings.get("original_max_position_embeddings")}
+    lengths = {length for length in stated if isinstance(length, int) and length < 10**6}
+    return {position for length in lengths for position in (length - 1, length, length + 1)}
+
+
+def _own_windows(model: PreTrainedModel) -> list[int | None]:
+    """Read every layer's own sliding window from the rule of the mask that it gets."""
+    device = model.get_input_embeddings().weight.device
+    ids = torch.tensor([[1, 2, 3]], device=device) % model.get_input_embeddings().num_embeddings
+    reading = _Reading()
+    with using(reading), noting_masks() as rules:
+        forward(model, ids, torch.arange(3, device=device)[None])
+    windows = [own_window(rule) for rule in rules]
+    return [None if call.mask is None else _of_mask(call.mask, windows) for call in reading.calls]
+
+
+def _of_mask(mask: Tensor, windows: Sequence[int | None]) -> int | None:
+    """Return the window of the rule that a mask stands for (`noting_masks`)."""
+    number = int(mask.flatten()[-1]) - 1
+    if 0 <= number < len(windows) and bool((mask == number + 1).all()):
+        return windows[number]
+    hidden = mask[0, 0] < -1e3  # one that a model has made by itself
+    if mask.is_floating_point() and bool((hidden == hidden.new_ones(3, 3).triu(1)).all()):
+        return None
+    raise UnsupportedModelError("the model makes its attention mask in a way we cannot read")
+
+
+def _shapes(calls: Sequence[LayerCall]) -> tuple[LayerShape, ...]:
+    seen: set[int] = set()
+    shapes = []
+    for call in calls:
+        shapes.append(
+            LayerShape(
+                heads=call.query.shape[1],
+                kv_heads=call.key.shape[1],
+                head_dim=call.query.shape[-1],
+                value_dim=call.value.shape[-1],
+                shared=call.key.data_ptr() in seen,
+                plain=call.plain,
+            )
+        )
+        seen.add(call.key.data_ptr())
+    return tuple(shapes)
