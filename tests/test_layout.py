@@ -119,7 +119,7 @@ def test_package_markers_are_empty() -> None:
 ORDER = {
     "workers": (
         *("evaluator", "quality", "revisions", "texts", "latency", "models", "attention", "host"),
-        *("device", "contract"),
+        *("device", "precision", "contract"),
     ),
     "orchestrator": (
         *("cli", "api", "commands", "launch", "driver", "reports", "executors", "store", "cluster"),

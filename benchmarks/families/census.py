@@ -71,7 +71,7 @@ def judge(model_type: str) -> Verdict:
         _refuse_in_half(model)
         return Verdict(model_type=model_type, status="refused", reason=_first_line(error))
     status = "exact" if loaded.rotary else "token by token"
-    ids = random_ids()
+    ids = _settled_ids(model)
     noise, differences = _differences(model, loaded, ids)
     if max(differences) > min(MOST, max(TOLERANCE, NOISE_FACTOR * noise)):
         status = "wrong"
@@ -109,6 +109,16 @@ def random_ids(n_tokens: int = TOKENS, seed: int = 1) -> Tensor:
     """Return seeded token ids [n_tokens]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(VOCABULARY, (n_tokens,), generator=generator)
+
+
+def _settled_ids(model: Any) -> Tensor:
+    """Return ids on which the model's own rounding chooses no other expert, if a draw gives any."""
+    for seed in range(1, 6):
+        ids = random_ids(seed=seed)
+        double = replayed_nll(model, ids, 0, None)
+        if _largest(replayed_nll(model, ids, 0, None, torch.float32), double) <= MOST:
+            break
+    return ids
 
 
 def _check(loaded: LoadedModel, *, room: bool = True) -> None:

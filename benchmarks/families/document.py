@@ -5,6 +5,7 @@ from typing import Any
 
 BEGIN, END = "<!-- census -->", "<!-- end of census -->"
 SUPPORTED = ("exact", "token by token")
+NOT_BUILT = "not built"
 
 
 def written(document: str, record: Mapping[str, Any]) -> str:
@@ -18,11 +19,13 @@ def tables(record: Mapping[str, Any]) -> str:
     """Return the summary and both tables of a record."""
     types: Sequence[Mapping[str, Any]] = record["types"]
     supported = [found for found in types if found["status"] in SUPPORTED]
-    refused = [found for found in types if found["status"] not in SUPPORTED]
+    refused = [found for found in types if found["status"] not in (*SUPPORTED, NOT_BUILT)]
+    not_built = [found for found in types if found["status"] == NOT_BUILT]
     return "\n".join(
         [
             f"transformers {record['transformers']} has {len(types)} causal-LM types: "
-            f"{len(supported)} are supported, {len(refused)} are refused.",
+            f"{len(supported)} are supported, {len(refused)} are refused, of {len(not_built)} "
+            "transformers builds no causal language model from a tiny configuration.",
             "",
             "| type | passes | limit | worth knowing | difference | own rounding |",
             "| --- | --- | --- | --- | --- | --- |",
@@ -30,7 +33,11 @@ def tables(record: Mapping[str, Any]) -> str:
             "",
             "| refused | why |",
             "| --- | --- |",
-            *(f"| `{found['model_type']}` | {_cell(found['reason'])} |" for found in refused),
+            *(_refused_row(found) for found in refused),
+            "",
+            "| not built | why |",
+            "| --- | --- |",
+            *(_refused_row(found) for found in not_built),
         ]
     )
 
@@ -43,6 +50,10 @@ def _supported_row(found: Mapping[str, Any]) -> str:
         f"| `{found['model_type']}` | {passes} | {limit} | {traits} | "
         f"{found['difference']:.0e} | {found['noise']:.0e} |"
     )
+
+
+def _refused_row(found: Mapping[str, Any]) -> str:
+    return f"| `{found['model_type']}` | {_cell(found['reason'])} |"
 
 
 def _cell(text: str) -> str:

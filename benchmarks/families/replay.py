@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 LAYER_LISTS = ("layers", "h", "blocks", "layer", "self_attn")
 """The last: layers that attend several times, each to states of its own (LongCat)."""
-RECURRENT_MARKS = ("A_log", "conv1d", "conv", "slope_rate")
+RECURRENT_MARKS = ("A_log", "conv1d", "conv", "conv_qk_depthwise", "slope_rate")
 """What a module that carries a state from token to token has."""
 
 
@@ -99,9 +99,15 @@ class _PutBack:
         return _replaced(args, kwargs, hidden[self._row, self._column][None])
 
     def _as_rows(self, _: nn.Module, __: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (output[0][0][self._seen], *output[1:])
-        return output[0][self._seen]
+        if isinstance(output, Tensor):
+            return output[0][self._seen]
+        n_tokens = len(self._row)
+        return tuple(
+            part[0][self._seen]
+            if isinstance(part, Tensor) and part.shape[:2] == (1, n_tokens)
+            else part
+            for part in output
+        )
 
 
 def _replaced(args: Any, kwargs: Any, hidden: Tensor) -> tuple[Any, Any]:

@@ -31,6 +31,11 @@ REPRESENTATIVES = {
     "qwen3_next": "linear attention with a state",
     "falcon_h1": "state and keys in one layer",
     "lfm2": "convolutions with a state",
+    "jamba": "state continued over one token at a time only, found in half precision too",
+    "zaya": "convolutions across the queries, keys and values",
+    "qwen3_5_moe_text": "experts between which rounding may choose",
+    "moshi": "a head without logits for the last ids",
+    "got_ocr2": "options that are handed down to every layer",
 }
 
 NATIVE = [

@@ -261,8 +261,11 @@ def folded_scores(query: Tensor, key: Tensor, scaling: float) -> Tensor:
     return torch.bmm(rows, key.flatten(0, 1).transpose(1, 2)).mul_(scaling)
 
 
-KNOWN_OPTIONS = frozenset({"position_ids", "s_aux", "cache_position"})
-"""Tensors that a layer may give its attention; any other would be left out by us."""
+KNOWN_OPTIONS = frozenset({"position_ids", "s_aux", "cache_position", "logits_to_keep"})
+"""Tensors that a layer may give its attention; any other would be left out by us.
+
+The last is our own choice of rows, which some models hand down to every layer.
+"""
 
 
 def _dispatch(

@@ -37,12 +37,15 @@ from workers.attention.rotary import (
 )
 from workers.attention.visibility import own_window
 from workers.contract.errors import UnsupportedModelError
+from workers.precision import in_float32
 
 NEAR = (1, 17, 60)
 """Positions by which a layer's placement is chosen."""
 FAR = (97, 131, 257, 600, 1025, 2049, 4097, 8193, 33_000, 100_000)
 """Further positions at which it has to hold; else the model is limited to those below."""
 TOKENS = 4
+LOST = 20 * ROUNDING[torch.float32]
+"""Relative difference of the logits beyond which a text in two parts is not the text."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +169,14 @@ def _recurrence(model: PreTrainedModel) -> tuple[bool, bool]:
     stateful = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
     if not stateful:
         _refuse_counted_positions(model)
-    allowed = 20 * ROUNDING[model.get_input_embeddings().weight.dtype]
-    if _lost(model, (3, 1), stateful=stateful) > allowed:
-        raise UnsupportedModelError(
-            f"the tokens of {type(model).__name__} reach each other by other ways than attention "
-            "through transformers' AttentionInterface and a recurrent state that its cache "
-            "carries (see docs/models.md)"
-        )
-    return stateful, stateful and _lost(model, (1, 3), stateful=True) > allowed
+    with in_float32(model, copied=False):
+        if _lost(model, (3, 1), stateful=stateful) > LOST:
+            raise UnsupportedModelError(
+                f"the tokens of {type(model).__name__} reach each other by other ways than "
+                "attention through transformers' AttentionInterface and a recurrent state that "
+                "its cache carries (see docs/models.md)"
+            )
+        return stateful, stateful and _lost(model, (1, 3), stateful=True) > LOST
 
 
 def _lost(model: PreTrainedModel, parts: tuple[int, int], *, stateful: bool) -> float:

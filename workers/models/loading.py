@@ -132,7 +132,7 @@ def prepared(
         dtype=dtype,
         layers=layers,
         latent_dim=_latent_dim(config),
-        vocab_size=model.get_input_embeddings().num_embeddings,
+        vocab_size=_vocab_size(model),
         trained_positions=trained_positions(config),
     )
 
@@ -145,6 +145,13 @@ def _native_layers(config: Any) -> tuple[LayerShape, ...]:
     head_dim = config.hidden_size // heads
     shape = LayerShape(heads, _kv_heads(config), head_dim, head_dim, shared=False, plain=False)
     return (shape,) * int(config.num_hidden_layers)
+
+
+def _vocab_size(model: Any) -> int:
+    """Return how many ids can be read and predicted; some heads lack ids that stand for images."""
+    head = model.get_output_embeddings()
+    sizes = [int(model.get_input_embeddings().num_embeddings)]
+    return min(sizes if head is None else [*sizes, int(head.weight.shape[0])])
 
 
 def _latent_dim(config: Any) -> int | None:

@@ -10,13 +10,10 @@ Where memory holds no float32 copy of the model, its layers are turned into floa
 while they run, and (2) takes fewer tokens; all layers are checked all the same.
 """
 
-import copy
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from workers.attention.chunked import ChunkedPass, State
 from workers.attention.interface import NAME, empty_states, run, switch, using
@@ -28,7 +25,9 @@ from workers.contract.errors import NumericalError, UnsupportedModelError
 from workers.contract.spec import EvalSpec
 from workers.device import free_memory_bytes
 from workers.models.loading import LoadedModel
+from workers.precision import in_float32
 from workers.quality.nll import stream_nll, token_nll
+from workers.quality.rounding import settled_difference
 
 CHECK_TOKENS = 256
 NATIVE_TOKENS = 64
@@ -57,7 +56,7 @@ def self_check(loaded: LoadedModel, spec: EvalSpec) -> float | None:
     the parallel pass is not the rolling cache.
     """
     roomy = _float32_fits(loaded)
-    with _in_float32(loaded, roomy=roomy) as model:
+    with in_float32(loaded.model, copied=roomy) as model:
         if loaded.rotary is None:
             check_native(model, loaded.vocab_size, loaded.device)
             return None
@@ -68,8 +67,8 @@ def self_check(loaded: LoadedModel, spec: EvalSpec) -> float | None:
         ids = torch.randint(loaded.vocab_size, (length,), generator=generator).to(loaded.device)
         largest = _compare_with_native(model, loaded.rotary, ids[:n_native])
         visibility = _small(spec, loaded.rotary, MAX_WINDOW if roomy else FEW_WINDOW)
-        difference = parity(model, loaded, ids[: n_tokens + 1], visibility)
-    allowed = max(PARITY_TOLERANCE, PARITY_PER_LOGIT * largest)
+        allowed = max(PARITY_TOLERANCE, PARITY_PER_LOGIT * largest)
+        difference = parity(model, loaded, ids[: n_tokens + 1], visibility, allowed)
     if not difference <= allowed and loaded.rotary.recurrent:
         raise UnsupportedModelError(
             f"the recurrent state that {type(loaded.model).__name__} carries token by token is not "
@@ -84,14 +83,33 @@ def self_check(loaded: LoadedModel, spec: EvalSpec) -> float | None:
     return difference
 
 
-def parity(model: Any, loaded: LoadedModel, ids: Tensor, visibility: Visibility) -> float:
-    """Return max |nll| difference between parallel pass and ring decode over token ids [T]."""
+def parity(
+    model: Any,
+    loaded: LoadedModel,
+    ids: Tensor,
+    visibility: Visibility,
+    allowed: float = PARITY_TOLERANCE,
+) -> float:
+    """Return max |nll| difference between parallel pass and ring decode over token ids [T].
+
+    Where it is more than allowed: over the tokens that the model's own rounding does not decide.
+    """
     rotary = loaded.rotary
     assert rotary is not None
     chunk = max(7, len(ids) * 2 // 5)
-    parallel = torch.cat(
-        [part.nll for part in stream_nll(model, rotary, ids, visibility, chunk=chunk)]
-    )
+
+    def parallel() -> Tensor:
+        parts = stream_nll(model, rotary, ids, visibility, chunk=chunk)
+        return torch.cat([part.nll for part in parts])
+
+    decoded = _decoded(model, loaded, ids, visibility)
+    return settled_difference(model, decoded, parallel(), allowed, parallel)
+
+
+def _decoded(model: Any, loaded: LoadedModel, ids: Tensor, visibility: Visibility) -> Tensor:
+    """Return the losses [T - 1] of the rolling cache, token by token."""
+    rotary = loaded.rotary
+    assert rotary is not None
     span = range(len(ids) - 1)
     nothing = State({}, empty_states(model) if rotary.recurrent else None)
     ring = RingPass(rotary, visibility, nothing, span, loaded.device)
@@ -102,7 +120,7 @@ def parity(model: Any, loaded: LoadedModel, ids: Tensor, visibility: Visibility)
             logits = run(model, ids[None, query : query + 1], states=ring.recurrent)[0]
             ring.end()
             losses.append(token_nll(logits, ids[query + 1 : query + 2]))
-    return float((torch.cat(losses).cpu() - parallel).abs().max())
+    return torch.cat(losses).cpu()
 
 
 def _small(spec: EvalSpec, rotary: Rotary, most: int) -> Visibility:
@@ -131,20 +149,25 @@ def _compare_with_native(model: Any, rotary: Rotary, ids: Tensor) -> float:
     attention = ChunkedPass(rotary, DENSE)
     attention.begin(len(ids), ids.device)
     with torch.inference_mode(), using(attention):
-        ours = run(model, ids[None])
-    switch(model, "eager")
-    try:
-        with torch.inference_mode():
-            native = model(input_ids=ids[None], use_cache=False).logits
-    finally:
-        switch(model, NAME)
+        ours = run(model, ids[None])[0]
+
+    def own() -> Tensor:
+        switch(model, "eager")
+        try:
+            with torch.inference_mode():
+                return cast(Tensor, model(input_ids=ids[None], use_cache=False).logits[0])
+        finally:
+            switch(model, NAME)
+
+    native = own()
     largest = float(native.abs().max())
-    difference = float((ours - native).abs().max()) / largest
-    if not difference <= NATIVE_TOLERANCE:
+    allowed = NATIVE_TOLERANCE * largest
+    difference = settled_difference(model, ours, native, allowed, own)
+    if not difference <= allowed:
         raise UnsupportedModelError(
             f"{type(model).__name__} places positions or attends in a way we do not reproduce "
-            f"(logits differ by {difference:.2g} of their range from transformers' own forward); "
-            "supported families: docs/models.md"
+            f"(logits differ by {difference / largest:.2g} of their range from transformers' own "
+            "forward); supported families: docs/models.md"
         )
     return largest
 
@@ -161,54 +184,3 @@ def _free_bytes(device: torch.device) -> int:
     import psutil  # only here: a GPU machine may have little more than torch
 
     return int(psutil.virtual_memory().available)
-
-
-@contextmanager
-def _in_float32(loaded: LoadedModel, *, roomy: bool) -> Iterator[Any]:
-    """Yield the model in float32: itself, a copy, or itself, part by part while it runs."""
-    if loaded.dtype == torch.float32:
-        yield loaded.model
-    elif roomy:
-        yield copy.deepcopy(loaded.model).float()
-    else:
-        with ExitStack() as hooks:
-            for part in _parts(loaded.model):
-                hooks.enter_context(_float32_while_running(part))
-            yield loaded.model
-
-
-def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield what is turned into float32 as a whole: every layer of a list, and what has weights."""
-    for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield from child
-        elif next(child.parameters(recurse=False), None) is not None:
-            yield child
-        else:
-            yield from _parts(child)
-
-
-@contextmanager
-def _float32_while_running(part: nn.Module) -> Iterator[None]:
-    """Turn the weights of a part into float32 before each of its forwards, and back after it."""
-    held: list[Tensor] = []
-
-    def widen(*_: Any) -> None:
-        held.extend(parameter.data for parameter in part.parameters())
-        for parameter in part.parameters():
-            parameter.data = parameter.data.float()
-
-    def restore(*_: Any) -> None:
-        for parameter, data in zip(part.parameters(), held, strict=True):
-            parameter.data = data
-        held.clear()
-
-    hooks = [
-        part.register_forward_pre_hook(widen),
-        part.register_forward_hook(restore, always_call=True),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
