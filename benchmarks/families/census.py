@@ -25,7 +25,7 @@ from workers.contract.errors import SinkSweepError, UnsupportedModelError
 from workers.contract.spec import EvalSpec
 from workers.latency.steppers import RingStepper
 from workers.models.checkpoint import Checkpoint
-from workers.models.loading import LoadedModel, prepared
+from workers.models.loading import LoadedModel, switched
 from workers.quality import selfcheck
 from workers.quality.nll import recompute_nll, stream_nll, token_nll
 
@@ -88,7 +88,7 @@ def judge(model_type: str) -> Verdict:
 
 def load_tiny(model: Any) -> LoadedModel:
     """Return a copy of a model in memory as the evaluator would have loaded it."""
-    return prepared(
+    return switched(
         Checkpoint(copy.deepcopy(model), "random"),
         key=type(model).__name__,
         tokenizer=None,

@@ -14,7 +14,7 @@ from benchmarks.families.shapes import VOCABULARY
 from benchmarks.families.tiny import tiny_model
 from workers.contract.spec import EvalSpec
 from workers.models.checkpoint import Checkpoint
-from workers.models.loading import load_model, prepared
+from workers.models.loading import load_model, switched
 
 
 def tiny_transformer(model_type, **changes):
@@ -33,7 +33,7 @@ def tiny(model_type, **changes):
 
 
 def loaded(model):
-    return prepared(
+    return switched(
         Checkpoint(model, "random"),
         key=type(model).__name__,
         tokenizer=None,

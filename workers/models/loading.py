@@ -95,7 +95,7 @@ def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
         tokenizer = _tokenizer_if_any(spec, source)
     model = checkpoint.model.to(device).eval().requires_grad_(False)
     _refuse_non_finite(model)
-    return prepared(
+    return switched(
         Checkpoint(model, checkpoint.weights_format),
         key=loading_key(spec),
         tokenizer=tokenizer,
@@ -104,7 +104,7 @@ def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
     )
 
 
-def prepared(
+def switched(
     checkpoint: Checkpoint,
     *,
     key: str,

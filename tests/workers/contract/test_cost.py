@@ -44,5 +44,5 @@ def test_an_embedding_is_read_only_if_it_is_the_head_as_well(is_tied):
 
 
 def test_a_query_reads_the_keys_and_values_of_every_layer():
-    loaded = tiny("llama")  # 2 layers, 2 key heads of 16, float32
-    assert cache_bytes(loaded, 10) == 2 * 2 * 2 * 16 * 4 * 10
+    loaded = tiny("llama")  # 4 layers, 2 key heads of 16, float32
+    assert cache_bytes(loaded, 10) == 2 * 4 * 2 * 16 * 4 * 10

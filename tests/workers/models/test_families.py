@@ -41,7 +41,9 @@ def test_the_oracle_is_the_rolling_cache_of_the_papers_authors():
     """Two computations that share nothing: kept hidden states, and rotated-back cached keys."""
     model, ids = tiny_transformer("llama"), random_ids(90)
     replayed = replayed_nll(model, ids, 3, 20)
-    torch.testing.assert_close(replayed, rolling_cache_nll(model, ids, 3, 20), rtol=0, atol=1e-9)
+    expected = rolling_cache_nll(model, ids, 3, 20)
+    # transformers' own angles are float32 in every precision
+    torch.testing.assert_close(replayed, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("model_type", "reason"), REFUSED.items())
