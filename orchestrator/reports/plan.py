@@ -15,6 +15,12 @@ from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Sweep
 from workers.contract.cost import token_forwards
 from workers.contract.spec import EvalSpec
+from workers.contract.statistics import BASE_BLOCK
+
+MOST_BASELINE = 0.9
+"""Share of the work above which a cheaper baseline is proposed."""
+MIN_BLOCKS = 16
+"""Fewer are not worth a sample: half of them is what an interval needs twice over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +115,7 @@ def make_plan(
             *(_milder(text_warnings(specs), sizes.problems) if read_texts else ()),
             *_warnings(sweep, history, sorted(set(accelerators))),
             *sizes.beyond_training(specs),
+            *_proposals(specs, sizes),
         ),
         problems=tuple(sizes.problems),
         run_ids=to_run,
@@ -150,6 +157,30 @@ def _estimate(specs: Sequence[EvalSpec], history: History, sizes: Sizes) -> Esti
         seconds=sum(times) if times else (None if specs else 0.0),
         time_unknown=len(specs) - len(times),
     )
+
+
+def _proposals(specs: Sequence[EvalSpec], sizes: Sizes) -> list[str]:
+    """Propose a sample of blocks where the exact baseline is nearly all of the work."""
+    works = [
+        (spec, text, token_forwards(spec, text)) for spec in specs if (text := sizes.text(spec))
+    ]
+    baselines = [
+        (text.n_tokens // BASE_BLOCK, work)
+        for spec, text, work in works
+        if spec.method == "recompute" and "quality" in spec.measure
+        if spec.recompute_stride == 1 and spec.recompute_blocks is None
+    ]
+    total = sum(work for *_, work in works)
+    share = sum(work for _, work in baselines) / max(1, total)
+    blocks = max((blocks for blocks, _ in baselines), default=0)
+    if share <= MOST_BASELINE or blocks < MIN_BLOCKS:
+        return []
+    sample = max(MIN_BLOCKS // 2, blocks // 4)
+    return [
+        f"recompute is {share:.0%} of the work; recompute_blocks: {sample} scores the exact "
+        f"baseline on {sample} of up to {blocks} blocks of {BASE_BLOCK} tokens, at "
+        f"{sample / blocks:.0%} of its cost, and compares on those blocks alone"
+    ]
 
 
 def _milder(warnings: Iterable[str], problems: Iterable[str]) -> list[str]:

@@ -237,3 +237,31 @@ def test_an_unknown_time_is_said_and_has_no_price(tmp_path: Path, grid_file: str
     output = CliRunner().invoke(command, arguments).output
     assert "time: unknown" in output
     assert "cost: unknown" in output
+
+
+def proposals(max_tokens: int, store: Store, **fields: Any) -> list[str]:
+    evaluations: dict[str, Any] = {
+        "method": ["streaming", "recompute"],
+        "window_size": 128,
+        **fields,
+    }
+    grid = GRID | {
+        "defaults": GRID["defaults"] | {"max_tokens": max_tokens},
+        "grids": [evaluations],
+    }
+    warnings = make_plan(build_grid(grid), store).warnings
+    return [warning for warning in warnings if "recompute_blocks" in warning]
+
+
+def test_a_sample_of_blocks_is_proposed_where_the_baseline_is_nearly_all_of_the_work(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+    (said,) = proposals(20_000, store, measure=["quality"])
+    assert "recompute_blocks: 19 scores the exact baseline on 19 of up to 78 blocks" in said
+    assert "recompute is 99% of the work" in said
+    sampled = {"recompute_blocks": 19, "measure": ["quality"]}
+    assert proposals(20_000, store, **sampled) == [], "it is one already"
+    assert proposals(2_000, store, measure=["quality"]) == [], "too few blocks for a sample"
+    assert proposals(20_000, store, measure=["quality"], method="streaming") == []
+    assert proposals(20_000, store, measure=["quality"], recompute_stride=64) == []
