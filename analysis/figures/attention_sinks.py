@@ -27,6 +27,8 @@ Heads = npt.NDArray[np.float64]
 """Mean attention, [layers, heads, 9], or one slice of it."""
 THRESHOLD = 0.3
 """A head that pays more than this to position 0 is a sink head (Gu et al., arXiv 2410.10781)."""
+LEAST_LABELLED = 1.0
+"""Percent; the labels of smaller shares would be longer than their bars are apart."""
 MOST_TEXTS_SHOWN = 2
 """Data sets on the right; more bars side by side are hard to read."""
 _SHADES = ("streaming", "baseline", "accent", "success")
@@ -102,8 +104,9 @@ def _shares(maps: dict[str, Heads], look: Look, axes: Axes, later: Later) -> Non
         name = look.prefix + captions.dataset_name(dataset)
         axes.bar(places, shares, width, color=color, label=name)
         labels += [
-            Label(place, share, f"{share:.3g}", look.ground.quiet)
+            Label(place, share, f"{share:.1f}", look.ground.quiet)
             for place, share in zip(places, shares, strict=True)
+            if share >= LEAST_LABELLED
         ]
     names = [str(position) for position in range(n_positions - 1)]
     axes.set_xticks(range(n_positions), [*names, look.text("attention_rest")])
