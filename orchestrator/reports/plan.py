@@ -102,6 +102,8 @@ def make_plan(
     specs = [item.spec for item in todo]
     sizes = Sizes(history, read_texts=read_texts)
     groups = tuple(_groups(todo, history, sizes))
+    texts = text_warnings(specs) if read_texts else []
+    mild, problems = _told_once(texts, tuple(sizes.problems), {spec.dataset for spec in specs})
     return Plan(
         sweep=sweep.name,
         total=len(sweep.evaluations),
@@ -112,12 +114,12 @@ def make_plan(
         estimate=_estimate(specs, history, sizes),
         groups=groups,
         warnings=(
-            *(_milder(text_warnings(specs), sizes.problems) if read_texts else ()),
+            *mild,
             *_warnings(sweep, history, sorted(set(accelerators))),
             *sizes.beyond_training(specs),
             *_proposals(specs, sizes),
         ),
-        problems=tuple(sizes.problems),
+        problems=problems,
         run_ids=to_run,
     )
 
@@ -183,10 +185,19 @@ def _proposals(specs: Sequence[EvalSpec], sizes: Sizes) -> list[str]:
     ]
 
 
-def _milder(warnings: Iterable[str], problems: Iterable[str]) -> list[str]:
-    """Return the warnings that say more than what is told as a problem."""
-    told = tuple(problems)
-    return [one for one in warnings if not one.startswith(told)]
+def _told_once(
+    warnings: Sequence[str], problems: Sequence[str], datasets: Iterable[str]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Tell a text that fails once: as a problem, in the words that count its documents."""
+    mild, told = list(warnings), dict.fromkeys(problems)
+    for start in (f"{dataset}: " for dataset in datasets):
+        counted = [one for one in mild if one.startswith(start) and "will fail" in one]
+        failing = [problem for problem in told if problem.startswith(start)]
+        if counted and failing:
+            mild = [warning for warning in mild if warning not in counted]
+            told = {problem: None for problem in told if problem not in failing}
+            told |= dict.fromkeys(counted)
+    return mild, tuple(told)
 
 
 def _warnings(sweep: Sweep, history: History, accelerators: list[str]) -> list[str]:

@@ -265,3 +265,15 @@ def test_a_sample_of_blocks_is_proposed_where_the_baseline_is_nearly_all_of_the_
     assert proposals(2_000, store, measure=["quality"]) == [], "too few blocks for a sample"
     assert proposals(20_000, store, measure=["quality"], method="streaming") == []
     assert proposals(20_000, store, measure=["quality"], recompute_stride=64) == []
+
+
+def test_a_text_with_an_empty_row_is_told_once_as_a_problem(tmp_path: Path) -> None:
+    text = tmp_path / "rows.jsonl"
+    text.write_text('{"text": ""}\n{"text": "a few words of text that are scored"}\n', "utf-8")
+    defaults = {"model": "demo", "method": "streaming", "window_size": 16}
+    grid = {"sweep": "s", "defaults": defaults, "grids": [{"dataset": f"file:{text}"}]}
+    plan = make_plan(build_grid(grid), Store(tmp_path / "store"))
+    (problem,) = plan.problems
+    assert "of 2 documents 1 empty or null" in problem
+    assert "empty_documents=skip" in problem
+    assert not any("empty or null" in warning for warning in plan.warnings)
