@@ -71,7 +71,8 @@ real: $(VENV)/installed-real
 	$(BIN)/analysis plot --store $(STORE) --where model=smollm2-135m
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -m "not alone" --numprocesses $(TEST_JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
