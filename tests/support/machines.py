@@ -143,7 +143,7 @@ class Machine:
         clean = ["env", "-i", f"HOME={HOME}", "PATH=/usr/bin:/bin:/usr/sbin:/sbin", "LANG=C.UTF-8"]
         return [*enter, *clean, "bash", "--login", "-c", f"cd; {line}"]
 
-    def run(self, line: str, *, check: bool = True, timeout: float = 300) -> str:
+    def run(self, line: str, *, check: bool = True, timeout: float = 900) -> str:
         """Run a line there; return what it printed, errors included."""
         done = subprocess.run(
             self.command(line),

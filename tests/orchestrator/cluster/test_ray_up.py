@@ -18,7 +18,7 @@ from orchestrator.store.store import Store
 from tests.support import machines
 from tests.support.machines import HOME, Machine
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "cluster.md"
 LONG = {
