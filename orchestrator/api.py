@@ -5,12 +5,13 @@ The same functions that the command line calls; docs/api.md has an example that 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.driver.loop import LaunchOptions
 from orchestrator.grid.load import build_grid, load_grid
-from orchestrator.launch import Where, launch_sweep
+from orchestrator.launch import Where, launch_sweep, probe_times
 from orchestrator.progress.display import progress_for
 from orchestrator.progress.snapshot import Listener, Silent, Snapshot
 from orchestrator.reports.plan import Plan, make_plan
@@ -69,9 +70,15 @@ def launch(
         return launch_sweep(*given, display)
 
 
-def plan(grid: Grid, store: StoreLike = "results") -> Plan:
-    """Return what a launch would do: evaluations, work and estimated time."""
-    return make_plan(_expanded(grid), Store(store))
+def plan(grid: Grid, store: StoreLike = "results", *, probe: Where | None = None) -> Plan:
+    """Return what a launch would do: evaluations, work and estimated time.
+
+    probe: where to try every kind of evaluation for a few seconds first, as `sweep plan --probe`
+    does; None takes times from the store's rows. Raises what `launch` raises before it starts.
+    """
+    sweep = _expanded(grid)
+    tries = None if probe is None else partial(probe_times, sweep, where=probe, tell=_unheard)
+    return make_plan(sweep, Store(store), probe=tries)
 
 
 def results(
@@ -99,6 +106,10 @@ def watch(store: StoreLike = "results") -> Iterator[list[Snapshot]]:
     """Yield the states of all drivers on a store, about once a second, until none is left."""
     for states in watch_drivers(Store(store)):
         yield [Snapshot.from_json(state) for state in states]
+
+
+def _unheard(_line: str) -> None:
+    """Take what the command line would print."""
 
 
 def _expanded(grid: Grid) -> Sweep:

@@ -6,13 +6,17 @@ one from a terminal are the same thing.
 
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.driver.loop import LaunchOptions, run_sweep, what_is_left
+from orchestrator.driver.probed_times import ProbedTimes, one_of_each_kind
+from orchestrator.driver.probing import EVALUATOR as SPEED_PROBE
+from orchestrator.driver.probing import try_out
 from orchestrator.errors import UsageError
 from orchestrator.executors.base import Executor
 from orchestrator.executors.inline import InlineExecutor, options_for
@@ -21,6 +25,7 @@ from orchestrator.reports.sizes import unavailable_here
 from orchestrator.store.remaining import Remaining
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
+from workers.contract.spec import EvalSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 _TIMEOUT = 10.0
@@ -69,8 +74,22 @@ def launch_sweep(
     if where.is_here():
         _refuse_unavailable(sweep, remaining, listener)
     options = replace(options, provenance=git_state())
-    with _executor(sweep, store, where) as executor:
+    with _executor(sweep, store.log_folder, where) as executor:
         return run_sweep(sweep, store, executor, options, listener, remaining)
+
+
+def probe_times(
+    sweep: Sweep, specs: Sequence[EvalSpec], where: Where, tell: Callable[[str], None]
+) -> ProbedTimes:
+    """Try each kind of these evaluations for a few seconds, where a launch would run them.
+
+    tell: gets a line for every step. Raises `ResourcesError`, `ClusterError`, `UsageError`.
+    """
+    began = time.monotonic()
+    with _executor(sweep, None, where, evaluator=SPEED_PROBE) as executor:
+        for note in executor.notes:
+            tell(f"probe: {note}")
+        return try_out(one_of_each_kind(specs), executor, began, tell)
 
 
 def _refuse_unavailable(sweep: Sweep, remaining: Remaining, listener: Listener) -> None:
@@ -85,10 +104,12 @@ def _refuse_unavailable(sweep: Sweep, remaining: Remaining, listener: Listener) 
 
 
 @contextmanager
-def _executor(sweep: Sweep, store: Store, where: Where) -> Iterator[Executor]:
+def _executor(
+    sweep: Sweep, log_folder: str | None, where: Where, **evaluator: str
+) -> Iterator[Executor]:
     resources = sweep.resources
     if where.inline:
-        yield InlineExecutor(options=options_for(resources))
+        yield InlineExecutor(options=options_for(resources), **evaluator)
         return
     try:
         from orchestrator.cluster.connection import connect  # only here: --inline needs no ray
@@ -102,8 +123,9 @@ def _executor(sweep: Sweep, store: Store, where: Where) -> Iterator[Executor]:
             cluster,
             resources,
             options={"device": device},
-            log_folder=store.log_folder,
+            log_folder=log_folder,
             timed=any("latency" in planned.spec.measure for planned in sweep.evaluations),
+            **evaluator,
         )
 
 

@@ -118,7 +118,17 @@ def test_package_markers_are_empty() -> None:
 
 ORDER = {
     "workers": (
-        *("evaluator", "quality", "revisions", "texts", "latency", "models", "attention", "host"),
+        *(
+            "speed_probe",
+            "evaluator",
+            "quality",
+            "revisions",
+            "texts",
+            "latency",
+            "models",
+            "attention",
+            "host",
+        ),
         *("device", "precision", "contract"),
     ),
     "orchestrator": (

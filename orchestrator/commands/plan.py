@@ -1,5 +1,6 @@
 """`sweep plan`: what a launch would do, and what it would cost."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ from orchestrator.commands.options import (
     read_grid,
     store_option,
 )
-from orchestrator.errors import EXIT_USAGE
+from orchestrator.errors import EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.reports.plan import Estimate, Plan
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 @store_option
 @click.option("--address", metavar="ADDR", help="Look at the hardware of this Ray cluster, too.")
 @click.option(
+    "--probe",
+    is_flag=True,
+    help="Try every model, method and cache size for a few seconds, on the cluster of --address or "
+    "on this machine, and take the times from there.",
+)
+@click.option("--inline", is_flag=True, help="With --probe: in this process, without Ray.")
+@click.option(
     "--price",
     type=click.FloatRange(min=0),
     metavar="PER_HOUR",
@@ -30,22 +38,38 @@ if TYPE_CHECKING:
 )
 @json_option
 def plan(
-    store_uri: str, address: str | None, price: float | None, as_json: bool, **options: Any
+    store_uri: str,
+    address: str | None,
+    probe: bool,
+    inline: bool,
+    price: float | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Show what a launch would run, what is done, the work and the estimated time.
 
     Work is counted in token-forwards: tokens run through the model. Times come from the rows in
-    the store, of the device that ran most lately; without such rows they are unknown. Texts that
-    no row in the store tells the length of are read here and their tokens counted, long ones by
-    samples; a text, tokenizer or model that cannot be had is a problem, and the exit code is 2.
-    Nothing is started or written.
+    the store, of the device that ran most lately, or with --probe from trying every kind of
+    evaluation; else they are unknown. Texts that no row in the store tells the length of are read
+    here and their tokens counted, long ones by samples; a text, tokenizer or model that cannot be
+    had is a problem, and the exit code is 2.
+    Nothing is started, but for --probe and --address, and nothing is written.
     """
+    if inline and not probe:
+        raise UsageError("--inline says where --probe tries the evaluations; give both or neither")
     grid = read_grid(options)
 
     from orchestrator.reports.plan import make_plan  # pyarrow: after a wrong grid has been told
     from orchestrator.store.store import Store
 
-    made = make_plan(grid, Store(store_uri), accelerators=_accelerators(address, grid))
+    accelerators = _accelerators(address, grid)
+    tries = None
+    if probe:
+        from orchestrator.launch import Where, probe_times  # ray
+
+        where = Where(inline=inline, address=address)
+        tries = partial(probe_times, grid, where=where, tell=partial(click.echo, err=True))
+    made = make_plan(grid, Store(store_uri), accelerators=accelerators, probe=tries)
     if as_json:
         cost = None if price is None else made.cost(price)
         echo_json({**made.as_json(), "cost": cost})
@@ -117,12 +141,29 @@ def _estimate_cells(estimate: "Estimate") -> tuple[int, str, str]:
 
 
 def _notes(made: "Plan") -> list[str]:
+    if made.probed:
+        return _probe_notes(made)
     if made.device is None or made.estimate.seconds is None:
         return ["time: unknown; the store has no earlier evaluations of these models and methods"]
     lines = [f"time: of one device, as fast as {made.device} was in earlier rows of this store"]
     if made.estimate.time_unknown:
         count = made.estimate.time_unknown
         lines.append(f"time: unknown for {count} evaluations that are like none in the store")
+    return lines
+
+
+def _probe_notes(made: "Plan") -> list[str]:
+    from orchestrator.progress.display import duration
+
+    lines = []
+    if made.wall_seconds is not None:
+        at_once = "one at a time" if made.evaluators == 1 else f"{made.evaluators} at a time"
+        lines.append(
+            f"time: as tried on {made.device}; by the wall about {duration(made.wall_seconds)}, "
+            f"{duration(made.overhead_seconds)} of it to start and to load, {at_once}"
+        )
+    if made.estimate.time_unknown:
+        lines.append(f"time: unknown for {made.estimate.time_unknown} evaluations")
     return lines
 
 

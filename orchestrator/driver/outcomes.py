@@ -12,7 +12,7 @@ from orchestrator.progress.causes import NOT_TRIED
 from orchestrator.progress.snapshot import Listener
 from orchestrator.store.group_commit import GroupCommit
 from workers.contract import failures
-from workers.contract.events import Event, Progress, SpanDone, TokenLosses
+from workers.contract.events import Event, Finished, Progress, SpanDone, TokenLosses
 from workers.contract.failures import Failure
 from workers.contract.rows import Span, Trial, build_row
 from workers.contract.spec import loading_key
@@ -65,7 +65,7 @@ class Outcomes:
             self._books.commits.add_span(event.row)
         elif isinstance(event, TokenLosses):
             self._books.commits.write_tokens(run_id, event.parquet)
-        else:
+        elif isinstance(event, Finished):
             self._ended(run_id, event.row)
 
     def _returned(self, run_ids: Sequence[str]) -> None:

@@ -59,6 +59,9 @@ class Executor(Protocol):
     notes: Sequence[str]
     """What a reader of the summary has to know about the hardware, one line each."""
 
+    def room(self) -> int:
+        """Return how many evaluations could run at a time."""
+
     def scale(self, wanted: int) -> None:
         """Say how many evaluations wait or run: get evaluators for them, let idle ones go."""
 

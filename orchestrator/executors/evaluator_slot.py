@@ -2,10 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.placement import Request
 from workers.contract.events import Assignment
@@ -43,6 +45,22 @@ class EvaluatorSlot:
         if self.seconds_each is None or self.seconds_each > BATCH_SECONDS / 2:
             return 1
         return max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / self.seconds_each)))
+
+
+def actor_options(request: Request, left_out: Collection[str]) -> dict[str, Any]:
+    """Return what an evaluator asks of Ray; `left_out`: ids of nodes that must not have it."""
+    strategy: Any = "DEFAULT"
+    if request.node_id is not None:
+        strategy = NodeAffinitySchedulingStrategy(request.node_id, soft=False)
+    options = {
+        "num_cpus": request.cpus,
+        "num_gpus": request.gpus,
+        "accelerator_type": request.accelerator,
+        "scheduling_strategy": strategy,
+    }
+    if request.node_id is None and left_out:
+        options["label_selector"] = {"ray.io/node-id": f"!in({','.join(left_out)})"}
+    return options
 
 
 def missing_requests(room: Sequence[Request], present: Sequence[Request]) -> list[Request]:

@@ -42,6 +42,10 @@ class InlineExecutor:
         self._current: str | None = None
         self._model: str | None = None
 
+    def room(self) -> int:
+        """Return 1: this process."""
+        return 1
+
     def scale(self, wanted: int) -> None:
         """Nothing to do: there is one evaluator, and it stays."""
 

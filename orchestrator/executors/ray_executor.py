@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 import ray.exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.connection import Cluster
 from orchestrator.cluster.placement import Request, describe_room
@@ -19,6 +18,7 @@ from orchestrator.executors.base import Happened, Lost, Returned, Slot, Update
 from orchestrator.executors.evaluator_slot import (
     EvaluatorSlot,
     PackedFiles,
+    actor_options,
     latest_log,
     missing_requests,
     one_line,
@@ -82,6 +82,10 @@ class RayExecutor:
         self._start_began = time.monotonic()
         self._failed_starts = 0
         self._cancelled = False
+
+    def room(self) -> int:
+        """Return how many evaluators the cluster has, or could have, room for."""
+        return len(self._room.requests)
 
     def scale(self, wanted: int) -> None:
         """Have as many evaluators as there is work and room for; release idle ones."""
@@ -211,17 +215,7 @@ class RayExecutor:
             self._evaluators[item.id] = item
 
     def _actor(self, request: Request) -> Any:
-        strategy: Any = "DEFAULT"
-        if request.node_id is not None:
-            strategy = NodeAffinitySchedulingStrategy(request.node_id, soft=False)
-        options = {
-            "num_cpus": request.cpus,
-            "num_gpus": request.gpus,
-            "accelerator_type": request.accelerator,
-            "scheduling_strategy": strategy,
-        }
-        if request.node_id is None and self._room.left_out:
-            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self._room.left_out)})"}
+        options = actor_options(request, self._room.left_out)
         chosen = {"num_threads": request.num_threads, **self._options}
         if chosen.get("device") == "auto":  # what was given must be used, or it refuses
             chosen["device"] = "cuda" if request.gpus else "cpu"

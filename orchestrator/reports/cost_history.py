@@ -37,6 +37,11 @@ _Key = tuple[Any, ...]
 class History:
     """The `ok` rows of a store; speeds are those of the device that ran most lately."""
 
+    overhead_seconds = 0.0
+    """Rows do not tell how long starting took …"""
+    evaluators = 1
+    """… nor how many evaluations will run side by side."""
+
     def __init__(self, trials: pa.Table) -> None:
         """Take a table of `COLUMNS`."""
         timed = pc.and_(pc.is_valid(trials["started_at"]), pc.is_valid(trials["n_documents"]))
@@ -53,9 +58,14 @@ class History:
         """Return the length of a spec's text: as evaluated before, else from its limits."""
         return self._texts.get(_key(spec, _TEXT_KEY)) or text_from_limits(spec)
 
-    def seconds_per_token_forward(self, spec: EvalSpec) -> float | None:
-        """Return how long evaluations of this model, dtype, method and measure took."""
-        return self._rates.get(_key(spec, _RATE_KEY))
+    def problems(self) -> tuple[str, ...]:
+        """Return nothing: what is in the store could be run."""
+        return ()
+
+    def seconds(self, spec: EvalSpec, text: Text, _sizes: Any = None) -> float | None:
+        """Return how long an evaluation takes, from those of its model, dtype, method, measure."""
+        rate = self._rates.get(_key(spec, _RATE_KEY))
+        return None if rate is None else rate * token_forwards(spec, text)
 
 
 _Group = tuple[EvalSpec, Text, str | None, int, float]

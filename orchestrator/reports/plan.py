@@ -1,8 +1,8 @@
 """What a launch would do, before any money is spent: evaluations, work, time, price."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ from orchestrator.reports.text_report import text_warnings
 from orchestrator.store.remaining import STATE_COLUMNS, is_done
 from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Sweep
-from workers.contract.cost import token_forwards
+from workers.contract.cost import Text, token_forwards
 from workers.contract.spec import EvalSpec
 from workers.contract.statistics import BASE_BLOCK
 
@@ -37,7 +37,7 @@ class Estimate:
     work_unknown: int
     """Evaluations without limits on a text that no evaluation in the store has read."""
     seconds: float | None
-    """On `Plan.device`, for the evaluations with a history; None if there is none."""
+    """On `Plan.device`, for the evaluations that were probed or have a history; None if none."""
     time_unknown: int
 
 
@@ -63,7 +63,13 @@ class Plan:
     folded: int
     """Combinations of the grid that were equal to another one."""
     device: str | None
-    """Whose speeds the estimate uses: the device that ran most lately into this store."""
+    """Whose speeds the estimate uses: where it was probed, or what ran most lately here."""
+    probed: bool
+    """The times are of a probe, not of earlier rows."""
+    overhead_seconds: float
+    """As far as probed: until the first evaluation runs, and to load every model and text."""
+    evaluators: int
+    """As far as probed: how many evaluations run at a time."""
     estimate: Estimate
     """Of all evaluations to run."""
     groups: tuple[Group, ...]
@@ -73,23 +79,61 @@ class Plan:
     run_ids: tuple[str, ...]
     """To run."""
 
-    def cost(self, price_per_hour: float) -> float | None:
-        """Return the price of the estimated time; None if the time is unknown."""
+    @property
+    def wall_seconds(self) -> float | None:
+        """Seconds until a launch has ended; None if they are unknown."""
         seconds = self.estimate.seconds
-        return None if seconds is None else seconds / 3600 * price_per_hour
+        return None if seconds is None else self.overhead_seconds + seconds / self._side_by_side
+
+    def cost(self, price_per_hour: float) -> float | None:
+        """Return the price of the estimated time of all devices; None if the time is unknown."""
+        wall = self.wall_seconds
+        return None if wall is None else wall * self._side_by_side / 3600 * price_per_hour
+
+    @property
+    def _side_by_side(self) -> int:
+        return max(1, min(self.evaluators, self.estimate.evaluations))
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
-        return asdict(self)
+        return {**asdict(self), "wall_seconds": self.wall_seconds}
+
+
+class Times(Protocol):
+    """What knows how long evaluations take."""
+
+    @property
+    def device(self) -> str | None:
+        """Where they take so long."""
+
+    @property
+    def overhead_seconds(self) -> float:
+        """What passes once, whatever is run."""
+
+    @property
+    def evaluators(self) -> int:
+        """How many evaluations run at a time."""
+
+    def problems(self) -> Sequence[str]:
+        """Return a line for everything that cannot be run."""
+
+    def seconds(self, spec: EvalSpec, text: Text, sizes: Sizes) -> float | None:
+        """Return how long an evaluation takes; None if nothing like it has ever run."""
 
 
 def make_plan(
-    sweep: Sweep, store: Store, *, accelerators: Iterable[str] = (), read_texts: bool = True
+    sweep: Sweep,
+    store: Store,
+    *,
+    accelerators: Iterable[str] = (),
+    read_texts: bool = True,
+    probe: Callable[[Sequence[EvalSpec]], Times] | None = None,
 ) -> Plan:
     """Compare a sweep with a store.
 
     read_texts: count the tokens of texts whose length no row in the store tells.
-    accelerators: the kinds of GPU that the cluster has. Raises `StoreError`.
+    accelerators: the kinds of GPU that the cluster has. probe: tries evaluations where they would
+    run; without it times are those of earlier rows. Raises `StoreError`, and what `probe` raises.
     """
     trials = store.trials(list(dict.fromkeys((*STATE_COLUMNS, *COLUMNS))))
     run_ids = pa.array([item.spec.run_id for item in sweep.evaluations], pa.string())
@@ -101,7 +145,8 @@ def make_plan(
     history = History(trials)
     specs = [item.spec for item in todo]
     sizes = Sizes(history, read_texts=read_texts)
-    groups = tuple(_groups(todo, history, sizes))
+    times: Times = probe(specs) if probe and specs else history
+    groups = tuple(_groups(todo, times, sizes))
     texts = text_warnings(specs) if read_texts else []
     mild, problems = _told_once(texts, tuple(sizes.problems), {spec.dataset for spec in specs})
     return Plan(
@@ -110,8 +155,11 @@ def make_plan(
         done=int(done.sum()),
         failed=sum(run_id in failed_before for run_id in to_run),
         folded=sweep.n_folded,
-        device=history.device,
-        estimate=_estimate(specs, history, sizes),
+        device=times.device,
+        probed=times is not history,
+        overhead_seconds=times.overhead_seconds,
+        evaluators=times.evaluators,
+        estimate=_estimate(specs, times, sizes),
         groups=groups,
         warnings=(
             *mild,
@@ -119,34 +167,32 @@ def make_plan(
             *sizes.beyond_training(specs),
             *_proposals(specs, sizes),
         ),
-        problems=problems,
+        problems=(*problems, *_unsaid(times.problems(), problems)),
         run_ids=to_run,
     )
 
 
-def _groups(todo: Sequence[PlannedEvaluation], history: History, sizes: Sizes) -> list[Group]:
+def _groups(todo: Sequence[PlannedEvaluation], times: Times, sizes: Sizes) -> list[Group]:
     members: dict[tuple[str, str, str], list[EvalSpec]] = {}
     for item in todo:
         key = (item.spec.model, item.spec.dataset, item.spec.method)
         members.setdefault(key, []).append(item.spec)
     return [
-        Group(
-            model=model, dataset=dataset, method=method, estimate=_estimate(specs, history, sizes)
-        )
+        Group(model=model, dataset=dataset, method=method, estimate=_estimate(specs, times, sizes))
         for (model, dataset, method), specs in members.items()
     ]
 
 
-def _estimate(specs: Sequence[EvalSpec], history: History, sizes: Sizes) -> Estimate:
+def _estimate(specs: Sequence[EvalSpec], times: Times, sizes: Sizes) -> Estimate:
     texts = [sizes.text(spec) for spec in specs]
     works = [
         None if text is None else token_forwards(spec, text)
         for spec, text in zip(specs, texts, strict=True)
     ]
-    times = [
-        work * rate
-        for spec, work in zip(specs, works, strict=True)
-        if work is not None and (rate := history.seconds_per_token_forward(spec)) is not None
+    known = [
+        seconds
+        for spec, text in zip(specs, texts, strict=True)
+        if text is not None and (seconds := times.seconds(spec, text, sizes)) is not None
     ]
     return Estimate(
         evaluations=len(specs),
@@ -156,8 +202,8 @@ def _estimate(specs: Sequence[EvalSpec], history: History, sizes: Sizes) -> Esti
             text is not None and (text.is_exact or text.is_sampled) for text in texts
         ),
         work_unknown=works.count(None),
-        seconds=sum(times) if times else (None if specs else 0.0),
-        time_unknown=len(specs) - len(times),
+        seconds=sum(known) if known else (None if specs else 0.0),
+        time_unknown=len(specs) - len(known),
     )
 
 
@@ -183,6 +229,11 @@ def _proposals(specs: Sequence[EvalSpec], sizes: Sizes) -> list[str]:
         f"baseline on {sample} of up to {blocks} blocks of {BASE_BLOCK} tokens, at "
         f"{sample / blocks:.0%} of its cost, and compares on those blocks alone"
     ]
+
+
+def _unsaid(problems: Iterable[str], said: Sequence[str]) -> list[str]:
+    """Leave out what only repeats a problem that has been told."""
+    return [one for one in problems if not any(told.partition(": ")[2] in one for told in said)]
 
 
 def _told_once(

@@ -27,6 +27,8 @@ UNBOUNDED_DOCUMENTS = 10
 ALONE = 10
 """A token decoded alone takes as long as so many in a pass (docs/benchmarks.md)."""
 
+PROBED_PREFILL = 4096
+
 
 @dataclass(frozen=True)
 class Text:
@@ -57,23 +59,25 @@ def text_from_limits(spec: EvalSpec) -> Text | None:
 
 def token_forwards(spec: EvalSpec, text: Text) -> int:
     """Return the work of an evaluation of documents that are about equally long."""
-    lengths = _equal_lengths(text)
-    work = 0
-    if "quality" in spec.measure:
-        work += quality_forwards(spec, lengths)
+    work = quality_work(spec, text)
     if "latency" in spec.measure:
-        work += decode_forwards(spec) + _prefill(spec, max(lengths))
+        work += decode_forwards(spec) + _prefill(spec, max(_equal_lengths(text)))
     return work
+
+
+def quality_work(spec: EvalSpec, text: Text) -> int:
+    """Return the token-forwards of the quality pass alone; 0 if it is not wanted."""
+    return quality_forwards(spec, _equal_lengths(text)) if "quality" in spec.measure else 0
 
 
 def weighted_phases(spec: EvalSpec, text: Text) -> tuple[float, float]:
     """Return the work of quality and latency in token-forwards of a pass: about its time."""
-    lengths = _equal_lengths(text)
-    quality = quality_forwards(spec, lengths) if "quality" in spec.measure else 0
+    quality = quality_work(spec, text)
     if "latency" not in spec.measure:
         return float(quality), 0.0
     weight = 1 if spec.method == "recompute" else ALONE
-    return float(quality), float(weight * decode_forwards(spec) + _prefill(spec, max(lengths)))
+    prefill = _prefill(spec, max(_equal_lengths(text)))
+    return float(quality), float(weight * decode_forwards(spec) + prefill)
 
 
 def decode_forwards(spec: EvalSpec) -> int:
@@ -81,6 +85,17 @@ def decode_forwards(spec: EvalSpec) -> int:
     steps = spec.repeats * (spec.warmup_tokens + spec.decode_tokens)
     window = (spec.budget or 0) + 1 if spec.method == "recompute" else 1
     return steps * window
+
+
+def prefill_limit(spec: EvalSpec) -> int:
+    """Return how many tokens a probe of the decode reads at most (`workers.speed_probe`)."""
+    return (spec.budget or 0) + spec.warmup_tokens + spec.decode_tokens + PROBED_PREFILL
+
+
+def prefill_share(spec: EvalSpec, text: Text) -> float:
+    """Return how many times as long the prefill of a text is as that of a probe of it."""
+    longest = max(_equal_lengths(text))
+    return max(1.0, _prefill(spec, longest) / max(1, _prefill(spec, prefill_limit(spec))))
 
 
 def _quality(spec: EvalSpec, queries: range) -> int:

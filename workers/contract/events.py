@@ -68,6 +68,26 @@ class Finished:
     """False: the evaluator must be replaced (`failures.Failure.evaluator_usable`)."""
 
 
-Event = Progress | SpanDone | TokenLosses | Finished
-Evaluation = Generator[Progress | SpanDone | TokenLosses, None, Mapping[str, Any]]
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How long an evaluation would take where it was tried, in seconds (`workers.speed_probe`)."""
+
+    device: str
+    load: float
+    """Of model, texts and self-check, as far as they were not in memory."""
+    setup: float
+    """Until its passes begin, with all of that in memory."""
+    quality: float
+    """Of the whole pass, though only its beginning was run."""
+    attention: float
+    prefill: float
+    """Of the text's last `speed_probe.prefill_limit` tokens."""
+    decode: float
+    """All warm-up and timed steps, and what surrounds them."""
+    took: float
+    """Of the probe itself."""
+
+
+Event = Progress | SpanDone | TokenLosses | Speed | Finished
+Evaluation = Generator[Progress | SpanDone | TokenLosses | Speed, None, Mapping[str, Any]]
 """One evaluation under way: yields, returns its result columns, and raises what goes wrong."""

@@ -85,6 +85,7 @@ class QualityPass:
             done[span["document"]] = span["stop"]
             meter.add(sum(span["block_tokens"]), span["nll_sum"])
         last = max(index for index, queries in enumerate(self._queries) if queries)
+        yield self._progress(0, meter)
         open_pieces: list[Scored] = []
         opened = time.monotonic()
         for index, piece in self._pieces(done):
