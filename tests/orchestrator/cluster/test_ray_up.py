@@ -78,6 +78,7 @@ def walk() -> Iterator[Walk]:
         done.printed["up"] = done.laptop(up)
         assert done.until_nodes(3, 120), done.machines["head"].run("ray status", check=False)
         done.printed["doctor"] = done.laptop(f"sweep doctor {CLUSTER}")
+        _knock(done)
         done.printed["sweep"] = done.laptop(sweep)
         done.printed["figures"] = done.laptop(figures)
         _lose_a_worker(done)
@@ -85,8 +86,39 @@ def walk() -> Iterator[Walk]:
         yield done
 
 
+STRANGER = """
+import sys, urllib.request
+import ray
+where = sys.argv[1]
+if where.startswith("http"):
+    print("IN", urllib.request.urlopen(where, timeout=20).status)
+else:
+    ray.init(address=where, log_to_driver=False, logging_level="CRITICAL")
+    print("IN", ray.cluster_resources())
+"""
+DOORS = {
+    "gcs": "10.0.0.10:6379",
+    "jobs": "http://127.0.0.1:8265/api/jobs/",
+    "client": "ray://10.0.0.10:10001",
+}
+
+
+def _knock(done: Walk) -> None:
+    """Somebody on the head itself, without the token and with a wrong one."""
+    head = done.machines["head"]
+    (head.folder / "home/stranger.py").write_text(STRANGER)
+    as_stranger = "mkdir -p /tmp/stranger; HOME=/tmp/stranger"
+    for token, given in (
+        ("none", "RAY_AUTH_MODE=disabled"),
+        ("wrong", f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={'0' * 64}"),
+    ):
+        for door, where in DOORS.items():
+            knock = f"{as_stranger} {given} timeout 100 ~/sinksweep-venv/bin/python ~/stranger.py {where}"
+            done.printed[f"{door} {token}"] = head.run(f"{knock} 2>&1 || echo REFUSED")
+
+
 def _lose_a_worker(done: Walk) -> None:
-    """A longer sweep: a worker's Ray is killed, comes back, and the sweep is cancelled."""
+    """A longer sweep loses a worker's Ray and a worker's network, which both come back; cancel."""
     (done.machines["laptop"].folder / "home/sinksweep/long.yaml").write_text(json.dumps(LONG))
     done.laptop(f"sweep submit {CLUSTER} --grid long.yaml --store long")
     worker = done.machines["worker-1"]
@@ -95,12 +127,27 @@ def _lose_a_worker(done: Walk) -> None:
     worker.run(f"kill -9 {' '.join(killed)}")
     done.printed["back"] = str(_until_new_raylet(worker, killed, 150) and done.until_nodes(3, 60))
     _until_row_of(done, "worker-1", more_than=before)
+    _pull_the_cable(done)
     done.printed["cancel"] = done.laptop(f"sweep cancel {CLUSTER} --store long")
     end = time.monotonic() + 30
     while done.status("long")["drivers"] and time.monotonic() < end:
         time.sleep(1)
     done.printed["status"] = done.laptop(f"sweep status {CLUSTER} --store long")
     done.laptop(f"sweep fetch {CLUSTER} --from long --store long")
+
+
+def _pull_the_cable(done: Walk) -> None:
+    """A machine's network is down for a while; its evaluations are run by the others meanwhile."""
+    cut = done.machines["worker-2"]
+    _until_row_of(done, "worker-2", more_than=0)
+    cut.network("link", "set", "eth0", "down")
+    done.printed["gone"] = str(done.until_nodes(2, 120))
+    before = _until_row_of(done, "head", more_than=0)
+    _until_row_of(done, "head", more_than=before)
+    rows_of_it = _until_row_of(done, "worker-2", more_than=0)
+    cut.network("link", "set", "eth0", "up")
+    done.printed["connected"] = str(done.until_nodes(3, 180))
+    _until_row_of(done, "worker-2", more_than=rows_of_it)
 
 
 def _until_row_of(done: Walk, hostname: str, *, more_than: int) -> int:
@@ -183,6 +230,18 @@ def test_a_worker_that_is_killed_is_left_out_and_comes_back_and_the_sweep_goes_o
     assert walk.printed["back"] == "True"
     kinds = {row["error_kind"] for row in rows(walk, "long") if row["status"] == "failed"}
     assert kinds <= {"node_lost"}
+
+
+def test_a_machine_whose_cable_is_pulled_is_left_out_and_comes_back(walk: Walk) -> None:
+    assert (walk.printed["gone"], walk.printed["connected"]) == ("True", "True")
+
+
+@pytest.mark.parametrize("token", ["none", "wrong"])
+@pytest.mark.parametrize("door", DOORS)
+def test_without_the_token_nobody_enters(door: str, token: str, walk: Walk) -> None:
+    printed = walk.printed[f"{door} {token}"]
+    assert "REFUSED" in printed
+    assert "IN" not in printed.replace("INFO", "")
 
 
 def test_a_cancelled_sweep_has_no_driver_and_keeps_what_it_had(walk: Walk) -> None:

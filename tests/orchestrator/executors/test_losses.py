@@ -1,0 +1,120 @@
+"""Every way to lose nodes, on CPUs and on GPUs: the sweep goes on with what is left or comes.
+
+Pulling a cable needs machines with networks of their own: `cluster/test_ray_up.py`.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray._raylet import GcsClient
+from ray.core.generated import autoscaler_pb2
+
+from orchestrator.driver.loop import LaunchOptions, run_sweep
+from orchestrator.executors.ray_executor import RayExecutor
+from orchestrator.store.store import Store
+from orchestrator.sweep import Resources
+from tests.support.ray_clusters import STORE_BYTES, cluster_of
+from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
+
+pytestmark = pytest.mark.slow
+CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
+COUNT = 24
+SECONDS = 0.7
+"""Of each evaluation: with three evaluators they are busy for at least five seconds."""
+
+
+class Nodes:
+    """The worker nodes of a cluster under test, and what can happen to them."""
+
+    def __init__(self, cluster: Any, workers: list[Any], gpus: int) -> None:
+        self.cluster, self.workers, self.gpus = cluster, workers, gpus
+
+    def terminate(self) -> None:
+        self._signal(self.workers[0], signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(self.workers[0], signal.SIGKILL)
+
+    def drain(self) -> None:
+        """Announce that a node goes, as an autoscaler does before the machine is taken away."""
+        reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
+        deadline = int((time.time() + 3.0) * 1000)
+        client = GcsClient(address=self.cluster.address)
+        accepted, why = client.drain_node(self.workers[0].node_id, reason, "spot", deadline)
+        assert accepted, why
+        time.sleep(3.0)
+        self._signal(self.workers[0], signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """All at once; a new one comes up after a while, as an autoscaler would bring it."""
+        for worker in self.workers:
+            self._signal(worker, signal.SIGKILL)
+        time.sleep(12.0)
+        self.add()
+
+    def kill_and_bring_back(self) -> None:
+        self.kill()
+        time.sleep(2.0)
+        self.add()
+
+    def add(self) -> None:
+        node = {"num_cpus": 1, "num_gpus": self.gpus, "object_store_memory": STORE_BYTES}
+        self.workers.append(self.cluster.add_node(**node))
+
+    @staticmethod
+    def _signal(worker: Any, number: int) -> None:
+        os.kill(worker.all_processes["raylet"][0].process.pid, number)
+
+
+@contextmanager
+def once_all_work(executor: RayExecutor, act: Callable[[], None]) -> Iterator[None]:
+    """Act as soon as three evaluators have had work for a moment."""
+    stop = threading.Event()
+
+    def wait() -> None:
+        while len(executor.process_ids()) < 3:
+            if stop.wait(0.1):
+                return
+        time.sleep(0.5)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("gpus", [0, 1], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("loss", ["terminate", "kill", "drain", "kill_all", "kill_and_bring_back"])
+def test_whatever_is_lost_every_evaluation_ends_ok_and_once(
+    gpus: int, loss: str, tmp_path: Path
+) -> None:
+    node = {"num_gpus": gpus, "num_cpus": 1}
+    resources, listener = Resources(gpus=gpus), Listening()
+    sweep = sweep_of(COUNT, resources=resources)
+    with cluster_of(node, node, node) as (test_cluster, cluster, workers):
+        executor = RayExecutor(cluster, resources, evaluator=CRASHING, options={"seconds": SECONDS})
+        nodes = Nodes(test_cluster, workers, gpus)
+        with once_all_work(executor, getattr(nodes, loss)):
+            summary = run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
+        new = workers[-1].node_id if len(workers) > 3 else None
+    assert (summary.ok, summary.failed) == (COUNT, 0)
+    assert ok_run_ids(Store(tmp_path)) == run_ids(sweep)
+    rows = Store(tmp_path).trials(["status", "error_kind", "node_id"]).to_pylist()
+    lost = Counter(row["error_kind"] for row in rows if row["status"] == "failed")
+    assert set(lost) <= {"node_lost"}, "the machine is what was lost, whatever the signal"
+    assert lost.total() == summary.attempts - COUNT
+    if loss == "kill_all":
+        assert any("has lost its nodes" in note for note in listener.notes), listener.notes
+        assert new in {row["node_id"] for row in rows}

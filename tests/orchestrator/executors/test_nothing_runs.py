@@ -1,0 +1,175 @@
+"""Every state in which nothing runs: the driver says which within ten seconds, and goes on."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from orchestrator.cluster.connection import Cluster
+from orchestrator.cluster.placement import Node
+from orchestrator.driver import retries
+from orchestrator.driver.loop import LaunchOptions, run_sweep
+from orchestrator.executors.base import Executor
+from orchestrator.executors.inline import InlineExecutor
+from orchestrator.executors.ray_executor import RayExecutor
+from orchestrator.progress.snapshot import Snapshot
+from orchestrator.store.heartbeats import read_drivers
+from orchestrator.store.store import Store
+from orchestrator.sweep import Resources
+from tests.support.crashing_evaluator import CrashingEvaluator
+from tests.support.ray_clusters import STORE_BYTES, cluster_of
+from tests.support.sweep_process import ROOT
+from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
+
+pytestmark = pytest.mark.slow
+CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
+CPU = Resources(gpus=0)
+WITHIN = 10.0
+
+
+class SlowToStart(CrashingEvaluator):
+    """Takes as long as loading a library from a slow disk."""
+
+    def __init__(self, **options: Any) -> None:
+        time.sleep(12.0)
+        super().__init__(**options)
+
+
+class Clocked(Listening):
+    """Remembers when something was said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = time.monotonic()
+        self.said: list[tuple[float, str]] = []
+
+    def note(self, message: str) -> None:
+        super().note(message)
+        self.said.append((time.monotonic() - self.began, message))
+
+    def when(self, words: str) -> float:
+        found = [seconds for seconds, message in self.said if words in message]
+        assert found, f"{words!r} was not said: {self.said}"
+        return found[0]
+
+
+def launch(executor: Executor, root: Path, listener: Clocked, count: int = 2) -> Snapshot:
+    sweep = sweep_of(count, resources=CPU)
+    listener.began = time.monotonic()
+    summary = run_sweep(sweep, Store(root), executor, LaunchOptions(), listener)
+    assert ok_run_ids(Store(root)) == run_ids(sweep), "and then it went on"
+    return summary
+
+
+@contextmanager
+def later(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    timer = threading.Timer(seconds, act)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
+def test_evaluators_that_take_long_to_start(tmp_path: Path) -> None:
+    listener = Clocked()
+    with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
+        slow = "tests.orchestrator.executors.test_nothing_runs:SlowToStart"
+        launch(RayExecutor(cluster, CPU, evaluator=slow), tmp_path, listener)
+    assert listener.when("nothing runs: 1 evaluators are starting, since") < WITHIN
+
+
+def test_other_work_that_holds_the_cluster(tmp_path: Path) -> None:
+    listener = Clocked()
+    with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
+
+        @ray.remote(num_cpus=1)
+        class Holder:
+            def ready(self) -> bool:
+                return True
+
+        holder = Holder.remote()  # type: ignore[attr-defined]
+        assert ray.get(holder.ready.remote())
+        with later(13.0, lambda: ray.kill(holder)):
+            launch(RayExecutor(cluster, CPU, evaluator=CRASHING), tmp_path, listener)
+    assert listener.when("nothing runs: other work holds the cluster's CPUs") < WITHIN
+
+
+def test_a_cluster_that_has_lost_its_only_node(tmp_path: Path) -> None:
+    listener = Clocked()
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    with cluster_of({"num_cpus": 1}) as (test_cluster, cluster, workers):
+        executor = RayExecutor(cluster, CPU, evaluator=CRASHING, options={"seconds": 1.0})
+        lost: list[float] = []
+
+        def lose() -> None:
+            lost.append(time.monotonic() - listener.began)
+            test_cluster.remove_node(workers[0], allow_graceful=False)
+
+        with later(4.0, lose), later(18.0, lambda: test_cluster.add_node(**node)):
+            launch(executor, tmp_path, listener, count=8)
+    assert 0 < listener.when("nothing runs: the cluster has lost its nodes") - lost[0] < WITHIN
+
+
+class Autoscaled(Cluster):
+    """A cluster that could start one more node of a CPU."""
+
+    def node_types(self) -> list[Node]:
+        return [Node(None, 1, 0)]
+
+
+def test_a_cluster_that_is_starting_its_nodes(tmp_path: Path) -> None:
+    listener = Clocked()
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    with cluster_of() as (test_cluster, cluster, _nodes):
+        executor = RayExecutor(Autoscaled(cluster.address), CPU, evaluator=CRASHING)
+        with later(13.0, lambda: test_cluster.add_node(**node)):
+            launch(executor, tmp_path, listener)
+    assert listener.when("nothing runs: the cluster is starting nodes") < WITHIN
+
+
+def test_evaluations_that_wait_for_their_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Clocked()
+    monkeypatch.setattr(retries, "FIRST_DELAY", 12.0)
+    executor = InlineExecutor(evaluator=CRASHING, options={"script": {"1": ["error"]}})
+    launch(executor, tmp_path, listener)
+    assert listener.when("nothing runs: what is left waits for its next attempt") < WITHIN
+
+
+OTHER = """
+import sys
+from orchestrator.driver.loop import LaunchOptions, run_sweep
+from orchestrator.executors.inline import InlineExecutor
+from orchestrator.progress.snapshot import Silent
+from orchestrator.store.heartbeats import read_drivers
+from orchestrator.store.store import Store
+from orchestrator.sweep import Resources
+from tests.support.sweeps import sweep_of
+executor = InlineExecutor(evaluator=%r, options={"seconds": 25.0})
+sweep = sweep_of(1, resources=Resources(gpus=0))
+run_sweep(sweep, Store(sys.argv[1]), executor, LaunchOptions(), Silent())
+"""
+
+
+def test_other_drivers_that_hold_what_is_left(tmp_path: Path) -> None:
+    listener = Clocked()
+    other = subprocess.Popen([sys.executable, "-c", OTHER % CRASHING, str(tmp_path)], cwd=ROOT)
+    try:
+        while not read_drivers(Store(tmp_path).storage):
+            assert other.poll() is None
+            time.sleep(0.1)
+        time.sleep(2.0)  # its second heartbeat tells what it has begun
+        summary = launch(InlineExecutor(evaluator=CRASHING), tmp_path, listener, count=1)
+    finally:
+        other.wait(60)
+    assert listener.when("nothing runs: other drivers hold what is left") < WITHIN
+    assert summary.done_elsewhere == 1
