@@ -62,7 +62,7 @@ class _Probing:
         """What failed, by the message that it failed with."""
         self._start: float | None = None
         self._room = 1
-        self._still_since = began
+        self._still_since = time.monotonic()
 
     def is_left(self) -> bool:
         return bool(self._waiting or self._running)

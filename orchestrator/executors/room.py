@@ -135,7 +135,8 @@ class Room:
         if not begun and since > PLACED_SECONDS:
             kind = "GPUs" if self.requests[0].gpus else "CPUs"
             return f"other work holds the cluster's {kind} (see `ray status`)"
-        return f"{starting} evaluators are starting, since {since:.0f} s"
+        many = "evaluator is" if starting == 1 else "evaluators are"
+        return f"{starting} {many} starting, since {since:.0f} s"
 
     def _fits_now(self) -> bool:
         try:

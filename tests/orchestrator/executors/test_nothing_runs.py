@@ -83,7 +83,7 @@ def test_evaluators_that_take_long_to_start(tmp_path: Path) -> None:
     with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
         slow = "tests.orchestrator.executors.test_nothing_runs:SlowToStart"
         launch(RayExecutor(cluster, CPU, evaluator=slow), tmp_path, listener)
-    assert listener.when("nothing runs: 1 evaluators are starting, since") < WITHIN
+    assert listener.when("nothing runs: 1 evaluator is starting, since") < WITHIN
 
 
 def test_other_work_that_holds_the_cluster(tmp_path: Path) -> None:
