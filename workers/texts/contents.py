@@ -92,7 +92,13 @@ def text_bytes(file: IO[bytes], path: str) -> IO[bytes]:
     head, file = _peek(decompressed(file, path), _LOOK_BYTES)
     for mark, encoding in _MARKS.items():
         if head.startswith(mark):
-            return _converted(file.read(), encoding, path)
+            data = file.read()
+            try:
+                return io.BytesIO(data.decode(encoding).encode())
+            except UnicodeError as error:
+                raise CorpusError(
+                    f"{path}: {encoding.upper()} by its byte order mark, but damaged: {error}"
+                ) from error
     for magic, what in _NO_TEXT.items():
         if head.startswith(magic):
             raise CorpusError(f"{path}: this is {what}")
@@ -114,15 +120,6 @@ def decode(data: bytes, path: str, offset: int = 0) -> str:
         raise CorpusError(
             f"{path}: not UTF-8 at byte {offset + error.start} ({data[error.start]:#04x}); "
             "convert it from the encoding it is in with `iconv -f ENCODING -t UTF-8`"
-        ) from error
-
-
-def _converted(data: bytes, encoding: str, path: str) -> IO[bytes]:
-    try:
-        return io.BytesIO(data.decode(encoding).encode())
-    except UnicodeError as error:
-        raise CorpusError(
-            f"{path}: {encoding.upper()} by its byte order mark, but damaged: {error}"
         ) from error
 
 

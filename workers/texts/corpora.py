@@ -57,7 +57,13 @@ def checked_documents(spec: EvalSpec) -> Iterator[Document]:
         where = f"{spec.dataset}: document {number} ({document.name})"
         if document.is_empty and spec.empty_documents == "refuse":
             raise CorpusError(f"{where} is empty or null; {_REMEDY}")
-        _refuse_surrogates(document.text, where)
+        try:
+            document.text.encode("utf-8")
+        except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
+            raise CorpusError(
+                f"{where} holds half a surrogate pair at character {error.start}; "
+                "no UTF-8 text contains one"
+            ) from error
         yield document
 
 
@@ -75,49 +81,23 @@ def no_document(spec: EvalSpec) -> CorpusError:
 def every_document(spec: EvalSpec) -> Iterator[Document]:
     """Yield the documents as they are, the empty ones too. Not for `random`."""
     if spec.dataset.startswith(FILE_PREFIX):
-        return _file_documents(spec)
-    return _NAMED[spec.dataset](spec)
-
-
-def _wikitext(spec: EvalSpec) -> Iterator[Document]:
-    # The rows are lines, half of them empty; each carries a space and a line break of its own.
-    rows = read_hub_texts(spec.dataset, split=spec.split, revision=spec.dataset_revision)
-    stream = _BLANK_LINE.join(row.strip() for row in rows if row.strip())
-    yield Document(f"{spec.dataset}/{spec.split}", stream)
-
-
-def _pg19(spec: EvalSpec) -> Iterator[Document]:
-    texts = read_hub_texts(spec.dataset, split=spec.split, revision=spec.dataset_revision)
-    for number, text in enumerate(texts, 1):
-        yield Document(f"{spec.dataset}/{spec.split}:{number}", text)
-
-
-def _pydoc(spec: EvalSpec) -> Iterator[Document]:
-    topics = heldout.pydoc_topics(held_out=True)
-    yield Document("pydoc", _BLANK_LINE.join(text.strip("\n") for text in topics.values()))
-
-
-def _stdlib(spec: EvalSpec) -> Iterator[Document]:
-    for name, text in heldout.stdlib_modules(held_out=True).items():
-        yield Document(name, text)
-
-
-def _file_documents(spec: EvalSpec) -> Iterator[Document]:
-    for name, number, text in read_file_texts(spec.dataset):
-        yield Document(f"{name}:{number}", text or "")
-
-
-_NAMED = {"wikitext-103": _wikitext, "pg19": _pg19, "pydoc": _pydoc, "stdlib": _stdlib}
+        for name, number, entry in read_file_texts(spec.dataset):
+            yield Document(f"{name}:{number}", entry or "")
+    elif spec.dataset == "pydoc":
+        topics = heldout.pydoc_topics(held_out=True)
+        yield Document("pydoc", _BLANK_LINE.join(text.strip("\n") for text in topics.values()))
+    elif spec.dataset == "stdlib":
+        for name, text in heldout.stdlib_modules(held_out=True).items():
+            yield Document(name, text)
+    else:
+        texts = read_hub_texts(spec.dataset, split=spec.split, revision=spec.dataset_revision)
+        where = f"{spec.dataset}/{spec.split}"
+        if spec.dataset == "wikitext-103":
+            # Its rows are lines, half of them empty, each with a space and a line break of its own.
+            yield Document(where, _BLANK_LINE.join(row.strip() for row in texts if row.strip()))
+        else:
+            for number, text in enumerate(texts, 1):
+                yield Document(f"{where}:{number}", text)
 
 
 _REMEDY = "remove it, or leave such documents out with empty_documents: skip"
-
-
-def _refuse_surrogates(text: str, where: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
-        raise CorpusError(
-            f"{where} holds half a surrogate pair at character {error.start}; "
-            "no UTF-8 text contains one"
-        ) from error

@@ -55,10 +55,7 @@ def members(location: str) -> list[str]:
     """Return the texts of a folder, or those that match a pattern; see `local_members`."""
     if not is_uri(location):
         return local_members(location)
-    return only_texts(sorted(_matching_objects(pattern_of(location))))
-
-
-def _matching_objects(pattern: str) -> list[str]:
+    pattern = pattern_of(location)
     base = fixed_folder(pattern)
     filesystem, folder = _from_uri(base)
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
@@ -70,7 +67,7 @@ def _matching_objects(pattern: str) -> list[str]:
         for info in filesystem.get_file_info(selector)
         if info.type == pafs.FileType.File
     )
-    return [base + name for name in names if wanted.fullmatch(name)]
+    return only_texts(sorted(base + name for name in names if wanted.fullmatch(name)))
 
 
 def size_and_time(location: str) -> tuple[int, int]:

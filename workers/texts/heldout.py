@@ -18,7 +18,6 @@ Standard library only.
 import hashlib
 import os
 import sysconfig
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from runpy import run_path
@@ -80,27 +79,19 @@ def stdlib_modules(*, held_out: bool, directory: Path | None = None) -> dict[str
     ``directory``: the standard library to read, by default that of the running interpreter.
     """
     root = directory or Path(sysconfig.get_path("stdlib"))
-    modules: dict[str, str] = {}
-    for name in sorted(_module_names(root)):
-        if is_held_out(name) != held_out or (held_out and is_test(name)):
-            continue
-        text = _read_utf8(root / name)
-        if text is not None and (not held_out or len(text) >= MIN_DOCUMENT_CHARACTERS):
-            modules[name] = text
-    return modules
-
-
-def _module_names(root: Path) -> Iterator[str]:
+    names: list[str] = []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = [name for name in subfolders if not _is_excluded_directory(name)]
-        for file in files:
-            name = (Path(folder) / file).relative_to(root).as_posix()
-            if file.endswith(".py") and not is_excluded(name):
-                yield name
-
-
-def _read_utf8(path: Path) -> str | None:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError:
-        return None
+        inside = Path(folder).relative_to(root)
+        names += [(inside / file).as_posix() for file in files if file.endswith(".py")]
+    modules: dict[str, str] = {}
+    for name in sorted(names):
+        if is_excluded(name) or is_held_out(name) != held_out or (held_out and is_test(name)):
+            continue
+        try:
+            text = (root / name).read_bytes().decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        if not held_out or len(text) >= MIN_DOCUMENT_CHARACTERS:
+            modules[name] = text
+    return modules

@@ -52,8 +52,11 @@ def read_hub_texts(dataset: str, *, split: str, revision: str | None) -> Iterato
         commit = hub.commit(corpus.repo, "dataset", revision or corpus.revision)
     except hub.HubError as error:
         raise CorpusError(str(error)) from error
-    if cached := _cached_files(corpus, split, commit):
-        return chain.from_iterable(map(_read_cached, cached))
+    if (snapshot := hub.cached_snapshot(corpus.repo, "dataset", commit)) is not None:
+        cached = sorted((snapshot / corpus.folder).glob(f"{split}-*.parquet"))
+        counts = {int(n) for path in cached for n in re.findall(r"-of-(\d+)", path.name)}
+        if counts == {len(cached)}:  # all of them are there
+            return chain.from_iterable(map(_read_cached, cached))
     return _download(dataset, corpus, split, commit)
 
 
@@ -63,16 +66,6 @@ def cache_command(corpus: HubCorpus, split: str, commit: str) -> str:
         f"hf download --repo-type dataset {corpus.repo} --revision {commit} "
         f"--include '{corpus.folder}/{split}-*'"
     )
-
-
-def _cached_files(corpus: HubCorpus, split: str, commit: str) -> list[Path]:
-    """Return the cached Parquet files of a split in order; none unless all of them are there."""
-    snapshot = hub.cached_snapshot(corpus.repo, "dataset", commit)
-    if snapshot is None:
-        return []
-    found = sorted((snapshot / corpus.folder).glob(f"{split}-*.parquet"))
-    counts = {int(n) for path in found for n in re.findall(r"-of-(\d+)", path.name)}
-    return found if counts == {len(found)} else []
 
 
 def _read_cached(path: Path) -> Iterator[str]:

@@ -76,7 +76,16 @@ class Lengths:
     def _tokens(self, text: str, spec: EvalSpec) -> int:
         key = (spec.model, spec.model_revision, spec.trust_remote_code)
         if key not in self._counters:
-            self._counters[key] = _counter(spec)
+            if spec.model.startswith(RANDOM_MODEL_PREFIX):
+                raise CorpusError(f"{spec.model} has no tokenizer: use `dataset: random`")
+            if spec.model == "demo":
+                shipped = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
+                self._counters[key] = lambda text: len(shipped.encode(text).ids)
+            else:
+                from workers.models.tokenizer import read_tokenizer
+
+                tokenizer = read_tokenizer(source_of(spec))
+                self._counters[key] = lambda text: len(tokenizer(text, verbose=False)["input_ids"])
         return self._counters[key](text)
 
 
@@ -93,16 +102,3 @@ def _positions(spec: EvalSpec) -> int | None:
         config = AutoConfig.from_pretrained(**source_of(spec).arguments)
         return trained_positions(config.get_text_config())
     return values.get("max_position_embeddings")
-
-
-def _counter(spec: EvalSpec) -> Callable[[str], int]:
-    """Return how many tokens a model's tokenizer makes of a text."""
-    if spec.model.startswith(RANDOM_MODEL_PREFIX):
-        raise CorpusError(f"{spec.model} has no tokenizer: use `dataset: random`")
-    if spec.model == "demo":
-        shipped = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
-        return lambda text: len(shipped.encode(text).ids)
-    from workers.models.tokenizer import read_tokenizer
-
-    tokenizer = read_tokenizer(source_of(spec))
-    return lambda text: len(tokenizer(text, verbose=False)["input_ids"])

@@ -82,7 +82,8 @@ def _json_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None]
     try:
         value = _parse(text, path)
     except CorpusError:
-        if not _begins_with_a_value(text):
+        first, _, rest = text.strip().partition("\n")
+        if not (rest and _is_json_line(first.encode("utf-8", "surrogatepass"))):
             raise
         # One value and then another: JSON lines, whatever the file is called.
         yield from _lines(io.BytesIO(data), path, column)
@@ -181,12 +182,6 @@ def _is_json_line(line: bytes) -> bool:
         return not line.strip() or not isinstance(json.loads(line), list)
     except (ValueError, RecursionError):
         return False
-
-
-def _begins_with_a_value(text: str) -> bool:
-    """Whether a text that is not JSON starts with something that is, on its first line."""
-    first, _, rest = text.strip().partition("\n")
-    return bool(rest) and _is_json_line(first.encode("utf-8", "surrogatepass"))
 
 
 def _parse(text: str, path: str, line: int | None = None) -> Any:

@@ -38,22 +38,25 @@ def tokenised_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDo
     Raises `CorpusError` if there is nothing to score or the tokenizer does not fit the model.
     """
     if spec.dataset == "random":
-        documents = _random_documents(spec, loaded)
+        generator = np.random.default_rng(spec.seed)
+        assert spec.max_tokens is not None, "EvalSpec requires it of random text"
+        shape = (spec.max_documents or 1, spec.max_tokens)
+        ids = torch.from_numpy(generator.integers(0, loaded.vocab_size, size=shape))
+        documents = [
+            TokenisedDocument(f"random-{i}", row, None, False) for i, row in enumerate(ids)
+        ]
     else:
         documents = _text_documents(spec, loaded)
     if not any(len(document.ids) > 1 for document in documents):
         raise CorpusError(f"{spec.dataset}: no document has two tokens, so nothing can be scored")
-    _refuse_foreign_ids(documents, loaded)
+    largest = max(int(document.ids.max()) for document in documents if len(document.ids))
+    if largest >= loaded.vocab_size:
+        raise CorpusError(
+            f"the tokenizer gives id {largest}, but the model has {loaded.vocab_size} embeddings: "
+            "tokenizer and model do not belong together"
+        )
     refuse_unknown(unknown_share(documents), spec)
     return documents
-
-
-def _random_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
-    generator = np.random.default_rng(spec.seed)
-    assert spec.max_tokens is not None, "EvalSpec requires it of random text"
-    shape = (spec.max_documents or 1, spec.max_tokens)
-    ids = torch.from_numpy(generator.integers(0, loaded.vocab_size, size=shape))
-    return [TokenisedDocument(f"random-{i}", row, None, False) for i, row in enumerate(ids)]
 
 
 def _text_documents(spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
@@ -79,33 +82,19 @@ def _tokenise(document: Document, loaded: LoadedModel, spec: EvalSpec) -> Tokeni
     if loaded.tokenizer is None:
         raise CorpusError(f"{spec.model} has no tokenizer: use `dataset: random`")
     encoded = encode(document.text, loaded.tokenizer, spec)
-    ids, offsets = encoded.ids, encoded.offsets
+    ids, offsets, n_bytes = encoded.ids, encoded.offsets, None
+    if offsets is not None and ids:
+        # A special token at the end spans nothing, hence the maximum.
+        last = max(end for _, end in offsets[: len(ids)])
+        n_bytes = len(document.text[offsets[0][1] : last].encode())
     return TokenisedDocument(
         name=document.name,
         ids=torch.tensor(ids, dtype=torch.int64),
-        n_bytes=None if offsets is None or not ids else _bytes(document.text, offsets, len(ids)),
+        n_bytes=n_bytes,
         starts_with_bos=bool(ids) and ids[0] == loaded.tokenizer.bos_token_id,
         n_special=encoded.n_special,
         n_unknown=encoded.n_unknown,
     )
-
-
-def _bytes(text: str, offsets: list[tuple[int, int]], n_tokens: int) -> int:
-    """Return the UTF-8 bytes between the ends of the first and the last token.
-
-    A special token at the end spans nothing, hence the maximum.
-    """
-    last = max(end for _, end in offsets[:n_tokens])
-    return len(text[offsets[0][1] : last].encode())
-
-
-def _refuse_foreign_ids(documents: list[TokenisedDocument], loaded: LoadedModel) -> None:
-    largest = max(int(document.ids.max()) for document in documents if len(document.ids))
-    if largest >= loaded.vocab_size:
-        raise CorpusError(
-            f"the tokenizer gives id {largest}, but the model has {loaded.vocab_size} embeddings: "
-            "tokenizer and model do not belong together"
-        )
 
 
 def unknown_share(documents: Sequence[TokenisedDocument]) -> float | None:
