@@ -44,7 +44,10 @@ def read_checkpoint(source: Source, dtype: torch.dtype) -> Checkpoint:
     with explained(source, "model"):
         _refuse_quantised(source)
         _refuse_adapters(source)
-        options: dict[str, Any] = {"use_safetensors": True} if source.gguf is None else _unpacked()
+        options: dict[str, Any] = {"use_safetensors": True}
+        if source.gguf is not None:  # plain weights, also where kernels for packed ones are at hand
+            config = getattr(transformers, "GgufConfig", None)  # younger than the oldest we support
+            options = {} if config is None else {"quantization_config": config(dequantize=True)}
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be turned off
             model, info = AutoModelForCausalLM.from_pretrained(
                 **source.arguments,
@@ -56,7 +59,11 @@ def read_checkpoint(source: Source, dtype: torch.dtype) -> Checkpoint:
         _refuse_differences(source.model, info)
         if source.gguf is None:
             return Checkpoint(model, "safetensors")
-        _forget_quantisation(model)
+        # Traces of blocks that have been unpacked: such a model cannot be saved or cast.
+        for name in ("quantization_config", "_pre_quantization_dtype"):
+            model.config.__dict__.pop(name, None)
+        for name in ("hf_quantizer", "quantization_method", "is_quantized"):
+            model.__dict__.pop(name, None)
         return Checkpoint(model, _gguf_format(source.gguf))
 
 
@@ -90,18 +97,17 @@ def _refuse_differences(model: str, info: dict[str, Any]) -> None:
     }
     if not any(sorts.values()) and not info["error_msgs"]:
         return
-    found = [f"{len(names)} {sort}: {_some(names)}" for sort, names in sorts.items() if names]
+    found: list[str] = []
+    for sort, names in sorts.items():
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+            found.append(f"{len(names)} {sort}: {shown}")
     raise ModelRefusedError(
         f"the checkpoint {model!r} does not hold the tensors of its config.json; "
         f"{'; '.join([*found, *info['error_msgs']])}. Nothing was computed: with random numbers "
         "in their place it would be another model. Save it again with save_pretrained of the class "
         "that config.json names"
     )
-
-
-def _some(names: Collection[str]) -> str:
-    shown = ", ".join(list(names)[:_SHOWN])
-    return f"{shown}, …" if len(names) > _SHOWN else shown
 
 
 def _shape(sizes: Collection[int]) -> str:
@@ -129,20 +135,6 @@ def _refuse_adapters(source: Source) -> None:
             f"{source.model!r} holds an adapter (adapter_config.json), which is applied only where "
             "peft is installed; merge it into its model and save that"
         )
-
-
-def _unpacked() -> dict[str, Any]:
-    """Ask for plain weights, also where kernels for packed ones are installed."""
-    config = getattr(transformers, "GgufConfig", None)  # younger than the oldest we support
-    return {} if config is None else {"quantization_config": config(dequantize=True)}
-
-
-def _forget_quantisation(model: Any) -> None:
-    """Remove the traces of blocks that have been unpacked: such a model cannot be saved or cast."""
-    for name in ("quantization_config", "_pre_quantization_dtype"):
-        model.config.__dict__.pop(name, None)
-    for name in ("hf_quantizer", "quantization_method", "is_quantized"):
-        model.__dict__.pop(name, None)
 
 
 def _gguf_format(path: Path) -> str:

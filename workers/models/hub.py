@@ -107,21 +107,13 @@ def _commit_of_branch(repo: str, repo_type: RepoType, revision: str) -> str:
             "check the name, or use a local folder (an absolute path, or one that starts with ./)"
         ) from error
     except Exception as error:  # the HTTP library's own classes change with its version
-        if cached := _cached_commit(repo, repo_type, revision):
-            return cached
-        raise HubError(_unreachable(repo, repo_type, revision, error)) from error
+        folder = cached_snapshot(repo, repo_type, revision)
+        if folder is not None and is_commit(folder.name):
+            return folder.name
+        cache = f"hf download --repo-type {repo_type} {repo} --revision {revision}"
+        raise HubError(
+            f"the Hub cannot be reached to look up {repo_type} {repo} at {revision!r} "
+            f"({reason_of(error)}); "
+            f"cache it first with `{cache}`, or give the 40-digit commit as {repo_type}_revision"
+        ) from error
     return str(info.sha)
-
-
-def _unreachable(repo: str, repo_type: RepoType, revision: str, error: Exception) -> str:
-    cache = f"hf download --repo-type {repo_type} {repo} --revision {revision}"
-    return (
-        f"the Hub cannot be reached to look up {repo_type} {repo} at {revision!r} "
-        f"({reason_of(error)}); "
-        f"cache it first with `{cache}`, or give the 40-digit commit as {repo_type}_revision"
-    )
-
-
-def _cached_commit(repo: str, repo_type: RepoType, revision: str) -> str | None:
-    folder = cached_snapshot(repo, repo_type, revision)
-    return folder.name if folder is not None and is_commit(folder.name) else None

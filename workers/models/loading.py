@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from workers.attention.interface import LayerShape
@@ -94,7 +93,9 @@ def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
         checkpoint = read_checkpoint(source, dtype)
         tokenizer = _tokenizer_if_any(spec, source)
     model = checkpoint.model.to(device).eval().requires_grad_(False)
-    _refuse_non_finite(model)
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise NumericalError(f"the weight {name} holds NaN or infinity")
     return switched(
         Checkpoint(model, checkpoint.weights_format),
         key=loading_key(spec),
@@ -143,7 +144,11 @@ def _native_layers(config: Any) -> tuple[LayerShape, ...]:
         return ()
     heads = config.num_attention_heads
     head_dim = config.hidden_size // heads
-    shape = LayerShape(heads, _kv_heads(config), head_dim, head_dim, shared=False, plain=False)
+    named = [getattr(config, name, None) for name in ("num_key_value_heads", "num_kv_heads")]
+    kv_heads = int(next((number for number in named if number), heads))
+    if config.model_type == "falcon" and not config.new_decoder_architecture:
+        kv_heads = 1 if config.multi_query else int(heads)  # it has names of its own for them
+    shape = LayerShape(heads, kv_heads, head_dim, head_dim, shared=False, plain=False)
     return (shape,) * int(config.num_hidden_layers)
 
 
@@ -158,16 +163,6 @@ def _latent_dim(config: Any) -> int | None:
     """Return the size of the latent and of the rotated part that all heads share (DeepSeek)."""
     rank = getattr(config, "kv_lora_rank", None)
     return rank and int(rank + config.qk_rope_head_dim)
-
-
-def _kv_heads(config: Any) -> int:
-    """Return the heads whose keys are cached; Falcon has names of its own for them."""
-    if config.model_type == "falcon" and not config.new_decoder_architecture:
-        return 1 if config.multi_query else int(config.num_attention_heads)
-    for name in ("num_key_value_heads", "num_kv_heads"):
-        if getattr(config, name, None):
-            return int(getattr(config, name))
-    return int(config.num_attention_heads)
 
 
 def trained_positions(config: Any) -> int | None:
@@ -195,9 +190,3 @@ def _random_model(spec: EvalSpec, dtype: torch.dtype, device: torch.device) -> A
     torch.manual_seed(spec.seed)
     with torch.device(device):
         return AutoModelForCausalLM.from_config(config, dtype=dtype)
-
-
-def _refuse_non_finite(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise NumericalError(f"the weight {name} holds NaN or infinity")

