@@ -18,10 +18,13 @@ def device_columns(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         uuid = str(getattr(properties, "uuid", "")) or None
+        handle = _nvml_handle(device)
+        # None where NVML cannot be asked.
+        others = None if handle is None else _other_processes(handle)
         return {
             "device_name": properties.name,
             "device_uuid": uuid,
-            "device_shared": _shared(device),
+            "device_shared": None if others is None else bool(others),
             "num_threads": torch.get_num_threads(),
         }
     return {"device_name": cpu_name(), "num_threads": torch.get_num_threads()}
@@ -70,20 +73,6 @@ class GpuState:
     """Share of the device's time that other processes took since the state before."""
 
 
-def gpu_state(device: torch.device, *, since: GpuState | None) -> GpuState | None:
-    """Ask NVML about a GPU; None on a CPU and where NVML cannot be asked."""
-    if (handle := _nvml_handle(device)) is None:
-        return None
-    import pynvml
-
-    return GpuState(
-        read_at_us=time.time_ns() // 1000,
-        clock_mhz=_asked(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        slowed_by=_slowed_by(handle),
-        others_share=None if since is None else _others_share(handle, since.read_at_us),
-    )
-
-
 _SLOWED_BY = {
     "HwSlowdown": "hardware slowdown",
     "SwThermalSlowdown": "heat (driver)",
@@ -92,14 +81,24 @@ _SLOWED_BY = {
 }
 
 
-def _slowed_by(handle: Any) -> tuple[str, ...]:
+def gpu_state(device: torch.device, *, since: GpuState | None) -> GpuState | None:
+    """Ask NVML about a GPU; None on a CPU and where NVML cannot be asked."""
+    if (handle := _nvml_handle(device)) is None:
+        return None
     import pynvml
 
+    read_at_us = time.time_ns() // 1000
+    clock_mhz = _asked(pynvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM)
     bits = _asked(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
     named = {
         getattr(pynvml, f"nvmlClocksEventReason{name}"): said for name, said in _SLOWED_BY.items()
     }
-    return tuple(said for bit, said in named.items() if bits & bit)
+    return GpuState(
+        read_at_us=read_at_us,
+        clock_mhz=clock_mhz,
+        slowed_by=tuple(said for bit, said in named.items() if bits & bit),
+        others_share=None if since is None else _others_share(handle, since.read_at_us),
+    )
 
 
 def _others_share(handle: Any, since_us: int) -> float | None:
@@ -117,13 +116,6 @@ def _others_share(handle: Any, since_us: int) -> float | None:
         if sample.pid in others:
             taken.setdefault(sample.pid, []).append(sample.smUtil)
     return min(1.0, sum(sum(used) / len(used) for used in taken.values()) / 100)
-
-
-def _shared(device: torch.device) -> bool | None:
-    """Tell whether another process computes on this GPU; None where NVML cannot be asked."""
-    handle = _nvml_handle(device)
-    others = None if handle is None else _other_processes(handle)
-    return None if others is None else bool(others)
 
 
 def _other_processes(handle: Any) -> frozenset[int] | None:

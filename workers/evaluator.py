@@ -73,8 +73,10 @@ class Evaluator:
         longest = max(documents, key=lambda document: len(document.ids))
         make_room(loaded.model, len(longest.ids))
         yield _phase("self-check")
+        if loaded.key not in self._parity:
+            self._parity[loaded.key] = self_check(loaded, spec)
         row: dict[str, Any] = {
-            "parity_max_abs_diff": self._checked(loaded, spec),
+            "parity_max_abs_diff": self._parity[loaded.key],
             **setting_columns(spec, loaded, documents),
         }
         free = free_memory_bytes(self.device)
@@ -91,21 +93,18 @@ class Evaluator:
         return {**row, "chunk_size": chunk.size}
 
     def _model(self, spec: EvalSpec) -> LoadedModel:
-        if self._loaded is None or self._loaded.key != loading_key(spec):
-            self._loaded = self._documents = None  # free the old one first
-            self._loaded = self._load(spec)
-        return self._loaded
-
-    def _load(self, spec: EvalSpec) -> LoadedModel:
-        """Load a model; what reading again cannot help is refused without reading again."""
+        """Return the model; what reading again cannot help is refused without reading again."""
         key = loading_key(spec)
-        if key in self._refused:
-            raise self._refused[key].with_traceback(None)
-        try:
-            return load_model(spec, self.device)
-        except (ModelRefusedError, UnsupportedModelError, NumericalError) as error:
-            self._refused[key] = error
-            raise
+        if self._loaded is None or self._loaded.key != key:
+            self._loaded = self._documents = None  # free the old one first
+            if key in self._refused:
+                raise self._refused[key].with_traceback(None)
+            try:
+                self._loaded = load_model(spec, self.device)
+            except (ModelRefusedError, UnsupportedModelError, NumericalError) as error:
+                self._refused[key] = error
+                raise
+        return self._loaded
 
     def _texts(self, spec: EvalSpec, loaded: LoadedModel) -> list[TokenisedDocument]:
         fields = (spec.dataset, spec.dataset_revision, spec.split, spec.seed)
@@ -114,11 +113,6 @@ class Evaluator:
         if self._documents is None or self._documents[0] != key:
             self._documents = (key, tokenised_documents(spec, loaded))
         return self._documents[1]
-
-    def _checked(self, loaded: LoadedModel, spec: EvalSpec) -> float | None:
-        if loaded.key not in self._parity:
-            self._parity[loaded.key] = self_check(loaded, spec)
-        return self._parity[loaded.key]
 
 
 def _phase(name: str) -> Progress:

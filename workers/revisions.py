@@ -76,33 +76,26 @@ def resolve(spec: EvalSpec) -> EvalSpec:
     Raises `ModelLoadError` or `CorpusError`: something is missing, the Hub cannot be reached, or a
     given revision is not that of the content.
     """
-    model = _absolute_model(spec.model)
-    dataset = _absolute_dataset(spec.dataset)
+    model, dataset = spec.model, spec.dataset
+    if model not in ("demo", PACKAGED_MODEL) and not model.startswith(RANDOM_MODEL_PREFIX):
+        # As in transformers, an existing folder hides a Hub id.
+        exists = (Path(model).expanduser() / "config.json").is_file()
+        model = files.absolute(model) if exists or is_local_model(model) else model
+    if dataset.startswith(FILE_PREFIX):
+        path, _, _ = split_file_dataset(dataset)
+        dataset = with_path(dataset, files.absolute(path))
     spec = replace(spec, model=model, dataset=dataset)
     return replace(
         spec, model_revision=_model_revision(spec), dataset_revision=_dataset_revision(spec)
     )
 
 
-def _absolute_model(model: str) -> str:
-    """Return a local folder in full; as in transformers, an existing folder hides a Hub id."""
-    if model in ("demo", PACKAGED_MODEL) or model.startswith(RANDOM_MODEL_PREFIX):
-        return model
-    exists = (Path(model).expanduser() / "config.json").is_file()
-    return files.absolute(model) if exists or is_local_model(model) else model
-
-
-def _absolute_dataset(dataset: str) -> str:
-    if not dataset.startswith(FILE_PREFIX):
-        return dataset
-    path, _, _ = split_file_dataset(dataset)
-    return with_path(dataset, files.absolute(path))
-
-
 def _model_revision(spec: EvalSpec) -> str | None:
     given = spec.model_revision
     if spec.model.startswith(RANDOM_MODEL_PREFIX):
-        found = _preset_hash(spec.model.removeprefix(RANDOM_MODEL_PREFIX))
+        # Its weights follow from `spec.seed`.
+        preset = preset_config(spec.model.removeprefix(RANDOM_MODEL_PREFIX))
+        found = hashlib.sha256(json.dumps(preset, sort_keys=True).encode()).hexdigest()
     elif (gguf := gguf_file(spec.model)) is not None:
         found = files.sha256(str(gguf))
     elif spec.model == "demo":
@@ -110,7 +103,10 @@ def _model_revision(spec: EvalSpec) -> str | None:
     elif is_local_model(spec.model):
         found = _folder_hash(Path(spec.model), with_code=spec.trust_remote_code)
     else:
-        return _hub_model_commit(spec.model, given)
+        try:
+            return hub.commit(spec.model, "model", given)
+        except hub.HubError as error:
+            raise ModelLoadError(f"{spec.model}: {error}") from error
     if given is not None and given != found:
         raise ModelLoadError(_mismatch("model_revision", given, spec.model, found))
     return found
@@ -119,7 +115,11 @@ def _model_revision(spec: EvalSpec) -> str | None:
 def _dataset_revision(spec: EvalSpec) -> str | None:
     given = spec.dataset_revision
     if is_hub_dataset(spec.dataset):
-        return _hub_dataset_commit(spec.dataset, given)
+        corpus = HUB_CORPORA[spec.dataset]
+        try:
+            return hub.commit(corpus.repo, "dataset", given or corpus.revision)
+        except hub.HubError as error:
+            raise CorpusError(f"{spec.dataset}: {error}") from error
     found = _text_hash(spec.dataset)
     if given is not None and given != found:
         raise CorpusError(_mismatch("dataset_revision", given, spec.dataset, found))
@@ -134,32 +134,15 @@ def _text_hash(dataset: str) -> str | None:
         return _held_out_hash(dataset)
     path, found, _ = split_file_dataset(dataset)
     try:
-        return files.sha256(path) if found != MANY_FILES else _files_hash(files.members(path))
+        if found != MANY_FILES:
+            return files.sha256(path)
+        # Over (format, sha256 of the content), in order; names play no part.
+        digest = hashlib.sha256()
+        for member in files.members(path):
+            digest.update(f"{file_format(member)}\0{files.sha256(member)}\n".encode())
+        return digest.hexdigest()
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _files_hash(paths: list[str]) -> str:
-    """Return the sha256 over (format, sha256 of the content), in order; names play no part."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{file_format(path)}\0{files.sha256(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def _hub_model_commit(model: str, revision: str | None) -> str:
-    try:
-        return hub.commit(model, "model", revision)
-    except hub.HubError as error:
-        raise ModelLoadError(f"{model}: {error}") from error
-
-
-def _hub_dataset_commit(dataset: str, revision: str | None) -> str:
-    corpus = HUB_CORPORA[dataset]
-    try:
-        return hub.commit(corpus.repo, "dataset", revision or corpus.revision)
-    except hub.HubError as error:
-        raise CorpusError(f"{dataset}: {error}") from error
 
 
 def _folder_hash(folder: Path, *, with_code: bool) -> str:
@@ -168,29 +151,17 @@ def _folder_hash(folder: Path, *, with_code: bool) -> str:
         raise ModelLoadError(f"{folder}: not a model folder: it has no config.json")
     digest = hashlib.sha256()
     try:
-        for path in sorted(_model_files(folder, with_code=with_code)):
+        found = {path for pattern in _MODEL_FILES for path in folder.glob(pattern)}
+        found |= {*_named_files(folder)}
+        if with_code:  # code runs only if the user trusts it, and only then it decides
+            found |= {*folder.rglob("*.py")}
+        for path in sorted(path for path in found if path.is_file()):
             inside = path.is_relative_to(folder)
             name = path.relative_to(folder).as_posix() if inside else path.name
             digest.update(f"{name}\0{files.sha256(str(path))}\n".encode())
     except OSError as error:
         raise ModelLoadError(f"{folder}: cannot be read: {error}") from error
     return digest.hexdigest()
-
-
-def _preset_hash(preset: str) -> str:
-    """Return the sha256 of a preset's configuration; its weights follow from `spec.seed`."""
-    return hashlib.sha256(json.dumps(preset_config(preset), sort_keys=True).encode()).hexdigest()
-
-
-def _model_files(folder: Path, *, with_code: bool) -> set[Path]:
-    def found() -> Iterator[Path]:
-        for pattern in _MODEL_FILES:
-            yield from folder.glob(pattern)
-        yield from _named_files(folder)
-        if with_code:  # code runs only if the user trusts it, and only then it decides
-            yield from folder.rglob("*.py")
-
-    return {path for path in found() if path.is_file()}
 
 
 def _named_files(folder: Path) -> Iterator[Path]:
@@ -275,18 +246,15 @@ class Revisions:
     ) -> dict[str, Any]:
         key = tuple(combination.get(name, DEFAULTS.get(name)) for name in names)
         if (names, key) not in self._known:
-            fields = dict(zip(names, key, strict=True))
-            self._known[names, key] = _look_up(names, {**fields, **rest})
+            fields = {**dict(zip(names, key, strict=True)), **rest}
+            try:
+                # Neither plays a part in a revision: `dense` accepts every budget, random text any
+                # length.
+                spec = resolve(EvalSpec(**fields, method="dense", max_tokens=2))
+                self._known[names, key] = {name: getattr(spec, name) for name in names}
+            except SinkSweepError as error:
+                self._known[names, key] = LookupFailedError(names[0], str(error))
         answer = self._known[names, key]
         if isinstance(answer, LookupFailedError):
             raise answer
         return answer
-
-
-def _look_up(names: _Key, fields: Mapping[str, Any]) -> dict[str, Any] | LookupFailedError:
-    try:
-        # Neither plays a part in a revision: `dense` accepts every budget, random text any length.
-        spec = resolve(EvalSpec(**fields, method="dense", max_tokens=2))
-    except SinkSweepError as error:
-        return LookupFailedError(names[0], str(error))
-    return {name: getattr(spec, name) for name in names}
