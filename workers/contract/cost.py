@@ -98,16 +98,6 @@ def prefill_share(spec: EvalSpec, text: Text) -> float:
     return max(1.0, _prefill(spec, longest) / max(1, _prefill(spec, prefill_limit(spec))))
 
 
-def _quality(spec: EvalSpec, queries: range) -> int:
-    if spec.method != "recompute":
-        return len(queries)
-    window = (spec.budget or 0) + 1
-    # One forward scores all queries whose whole past fits, the others take a window each.
-    first = min(queries.stop, window) if queries.start < window else 0
-    rest = queries.stop - max(queries.start, window)
-    return first + -(-max(0, rest) // spec.recompute_stride) * window
-
-
 def _prefill(spec: EvalSpec, length: int) -> int:
     if spec.method == "recompute":
         return 0
@@ -121,7 +111,16 @@ def _equal_lengths(text: Text) -> Sequence[int]:
 
 def quality_forwards(spec: EvalSpec, lengths: Sequence[int]) -> int:
     """Return the tokens run through the model by the quality pass, its cost on any device."""
-    return sum(_quality(spec, run) for runs in scored_queries(spec, lengths) for run in runs)
+    queries = [run for runs in scored_queries(spec, lengths) for run in runs]
+    if spec.method != "recompute":
+        return sum(len(run) for run in queries)
+    forwards, window = 0, (spec.budget or 0) + 1
+    for run in queries:
+        # One forward scores all queries whose whole past fits, the others take a window each.
+        first = min(run.stop, window) if run.start < window else 0
+        rest = run.stop - max(run.start, window)
+        forwards += first + -(-max(0, rest) // spec.recompute_stride) * window
+    return forwards
 
 
 def rough_cost(spec: EvalSpec) -> int:

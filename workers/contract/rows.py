@@ -8,6 +8,7 @@ types; the Parquet schemas follow from them. A value that was not measured is nu
 import types
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Any, TypedDict, Union, cast, get_args, get_origin, get_type_hints
 from uuid import uuid4
 
@@ -180,16 +181,13 @@ _ARROW: Mapping[Any, pa.DataType] = {
 }
 
 
-def _arrow_type(annotation: Any) -> pa.DataType:
-    if get_origin(annotation) in (Union, types.UnionType):  # `| None`: every column is nullable
-        (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))
-    return _ARROW[annotation] if annotation in _ARROW else pa.list_(pa.string())
-
-
 def _schema(*groups: Mapping[str, Any]) -> pa.Schema:
-    return pa.schema(
-        [(name, _arrow_type(kind)) for group in groups for name, kind in group.items()]
-    )
+    arrow_types = []
+    for name, kind in chain.from_iterable(group.items() for group in groups):
+        if get_origin(kind) in (Union, types.UnionType):  # `| None`: every column is nullable
+            (kind,) = (one for one in get_args(kind) if one is not type(None))
+        arrow_types.append((name, _ARROW[kind] if kind in _ARROW else pa.list_(pa.string())))
+    return pa.schema(arrow_types)
 
 
 TRIALS = _schema(

@@ -137,8 +137,10 @@ def identity(spec: EvalSpec) -> dict[str, Any]:
     moving a file or a folder keeps the run id and changing its content does not.
     """
     values = _values(spec)
-    values["model"] = _model_identity(spec.model)
-    values["dataset"] = _dataset_identity(spec.dataset)
+    if is_local_model(spec.model):
+        values["model"] = "gguf:" if is_gguf(spec.model) else "folder:"
+    if spec.dataset.startswith(FILE_PREFIX):
+        values["dataset"] = file_identity(spec.dataset)
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
@@ -178,8 +180,19 @@ def from_columns(row: Mapping[str, Any]) -> EvalSpec:
 
 def problems(spec: EvalSpec) -> Iterator[tuple[str, str]]:
     """Yield (field, message) for every value that is not allowed."""
-    wrong_types = list(_wrong_types(spec))
-    yield from wrong_types or [*_wrong_choices(spec), *_wrong_numbers(spec)]
+    has_wrong_types = False
+    for name, annotation in FIELD_TYPES.items():
+        value = getattr(spec, name)
+        allowed = (tuple,) if name == "measure" else get_args(annotation) or (annotation,)
+        # bool is an int in Python, but `n_sink: true` is a mistake in a grid.
+        mistaken_bool = isinstance(value, bool) and bool not in allowed
+        if mistaken_bool or not isinstance(value, allowed):
+            names = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
+            yield name, f"must be {names}, got {value!r}"
+            has_wrong_types = True
+    if not has_wrong_types:
+        yield from _wrong_choices(spec)
+        yield from _wrong_numbers(spec)
 
 
 def _normal(spec: EvalSpec) -> dict[str, Any]:
@@ -239,25 +252,7 @@ def _defaults(*names: str) -> dict[str, Any]:
     return {name: DEFAULTS[name] for name in names}
 
 
-def _model_identity(model: str) -> str:
-    if is_gguf(model):
-        return "gguf:"
-    return "folder:" if is_local_model(model) else model
-
-
-def _dataset_identity(dataset: str) -> str:
-    return file_identity(dataset) if dataset.startswith(FILE_PREFIX) else dataset
-
-
-def _wrong_types(spec: EvalSpec) -> Iterator[tuple[str, str]]:
-    for name, annotation in FIELD_TYPES.items():
-        value = getattr(spec, name)
-        allowed = (tuple,) if name == "measure" else get_args(annotation) or (annotation,)
-        # bool is an int in Python, but `n_sink: true` is a mistake in a grid.
-        mistaken_bool = isinstance(value, bool) and bool not in allowed
-        if mistaken_bool or not isinstance(value, allowed):
-            names = " or ".join("null" if t is type(None) else t.__name__ for t in allowed)
-            yield name, f"must be {names}, got {value!r}"
+_MODELS = "a Hub id, a local folder, a .gguf file, demo, smollm2-135m or random:<preset>"
 
 
 def _wrong_choices(spec: EvalSpec) -> Iterator[tuple[str, str]]:
@@ -267,30 +262,17 @@ def _wrong_choices(spec: EvalSpec) -> Iterator[tuple[str, str]]:
             yield name, f"must be one of {', '.join(allowed)}, got {value!r}"
     if not spec.measure or set(spec.measure) - set(MEASURES):
         yield "measure", f"must list some of {', '.join(MEASURES)}, got {list(spec.measure)!r}"
-    if message := _wrong_model(spec.model):
-        yield "model", message
-    if message := _wrong_dataset(spec.dataset):
-        yield "dataset", message
-
-
-_MODELS = "a Hub id, a local folder, a .gguf file, demo, smollm2-135m or random:<preset>"
-
-
-def _wrong_model(model: str) -> str | None:
-    if not model.strip():
-        return f"must be {_MODELS}, got an empty string"
-    hub_id = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", model)
-    if is_hub_model(model) and not hub_id:
-        return f"must be {_MODELS}, got {model!r}"
-    return None
-
-
-def _wrong_dataset(dataset: str) -> str | None:
-    if dataset.startswith(FILE_PREFIX):
-        return wrong_file_dataset(dataset)
-    if dataset in NAMED_DATASETS:
-        return None
-    return f"must be one of {', '.join(NAMED_DATASETS)} or file:PATH, got {dataset!r}"
+    is_hub_id = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", spec.model)
+    if not spec.model.strip():
+        yield "model", f"must be {_MODELS}, got an empty string"
+    elif is_hub_model(spec.model) and not is_hub_id:
+        yield "model", f"must be {_MODELS}, got {spec.model!r}"
+    if spec.dataset.startswith(FILE_PREFIX):
+        if message := wrong_file_dataset(spec.dataset):
+            yield "dataset", message
+    elif spec.dataset not in NAMED_DATASETS:
+        known = ", ".join(NAMED_DATASETS)
+        yield "dataset", f"must be one of {known} or file:PATH, got {spec.dataset!r}"
 
 
 def _wrong_numbers(spec: EvalSpec) -> Iterator[tuple[str, str]]:
