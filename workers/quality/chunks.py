@@ -37,7 +37,12 @@ def first_chunk(
     if free_bytes is None:
         return CHUNK
     keys = longest if visibility.budget is None else min(longest, visibility.budget)
-    fused = _has_kernel(loaded)
+    # Whether the parallel pass will find a fused kernel for this model.
+    shapes = {(layer.head_dim, layer.heads // layer.kv_heads) for layer in loaded.layers}
+    fused = all(layer.fusable for layer in loaded.layers) and all(
+        kernel_for(loaded.device, loaded.dtype, head_dim, groups) is not None
+        for head_dim, groups in shapes
+    )
     most = LARGEST if fused else min(LARGEST, max(keys, SMALLEST))
     chunk = SMALLEST
     while 2 * chunk <= most:
@@ -56,18 +61,6 @@ def chunk_bytes(loaded: LoadedModel, chunk: int, keys: int, *, fused: bool) -> i
     logits = chunk * element + min(chunk, SLICE) * (4 + 4)
     scores = 0 if fused else chunk * (keys + chunk) * (element + 4 + element)
     return loaded.vocab_size * logits + loaded.heads * scores
-
-
-def _has_kernel(loaded: LoadedModel) -> bool:
-    """Tell whether the parallel pass will find a fused kernel for this model."""
-    if not all(layer.fusable for layer in loaded.layers):
-        return False
-    return all(
-        kernel_for(loaded.device, loaded.dtype, head_dim, groups) is not None
-        for head_dim, groups in {
-            (layer.head_dim, layer.heads // layer.kv_heads) for layer in loaded.layers
-        }
-    )
 
 
 @dataclass
@@ -95,12 +88,11 @@ def batches(n_queries: Sequence[int], room: Callable[[], int]) -> Iterator[range
     start = 0
     while start < len(n_queries):
         stop, most = start + 1, room()
-        while stop < len(n_queries) and _fit(n_queries[start : stop + 1], most):
+        while stop < len(n_queries):
+            together = n_queries[start : stop + 1]
+            padded = max(together) * len(together)
+            if min(together) <= 0 or padded > min(most, MOST_PADDING * sum(together)):
+                break
             stop += 1
         yield range(start, stop)
         start = stop
-
-
-def _fit(lengths: Sequence[int], room: int) -> bool:
-    padded = max(lengths) * len(lengths)
-    return min(lengths) > 0 and padded <= min(room, MOST_PADDING * sum(lengths))

@@ -23,11 +23,17 @@ def setting_columns(
 ) -> dict[str, Any]:
     """Return what follows from the spec, the model's shape and the documents' lengths alone."""
     lengths = [len(document.ids) for document in documents]
-    needed = _positions_needed(spec, lengths)
+    cached, needed = max(lengths), max(lengths)
+    if spec.budget is not None:
+        cached, needed = spec.budget, spec.budget + 1
     trained = loaded.trained_positions
+    evicted, compression = (0, 0.0) if spec.method == "dense" else (None, None)
+    if spec.method != "recompute" and spec.budget is not None:
+        evicted = evicted_tokens(lengths, spec.budget)
+        compression = compression_ratio(lengths, spec.budget)
     return {
         "budget": spec.budget,
-        "kv_cache_bytes": loaded.kv_cache_bytes(_cached_tokens(spec, lengths)),
+        "kv_cache_bytes": loaded.kv_cache_bytes(0 if spec.method == "recompute" else cached),
         "trained_positions": trained,
         "beyond_training_length": None if trained is None else needed > trained,
         "n_documents": len(documents),
@@ -36,7 +42,8 @@ def setting_columns(
         "first_token": first_token_kind(list(documents)),
         "special_tokens_in_text": sum(document.n_special for document in documents),
         "unknown_token_share": unknown_share(documents),
-        **_eviction_columns(spec, lengths),
+        "evicted_tokens": evicted,
+        "compression_ratio": compression,
     }
 
 
@@ -51,6 +58,11 @@ def quality_columns(
     after_tokens = sum(span["after_eviction_tokens"] for span in ordered)
     blocks = merge_blocks(ordered, block_factor([max(0, length - 1) for length in lengths]))
     low, high, method = perplexity_interval(blocks.document, blocks.nll, blocks.tokens)
+    n_bytes = None
+    if spec.recompute_blocks is None:  # they are of whole documents, not of what was scored
+        sizes = {span["document"]: span["document_bytes"] for span in ordered}
+        known = [size for size in sizes.values() if size is not None]
+        n_bytes = sum(known) if len(known) == len(sizes) else None
     return {
         "nll_sum": nll_sum,
         "n_tokens": n_tokens,
@@ -59,35 +71,6 @@ def quality_columns(
         "perplexity_high": high,
         "interval_method": method,
         "perplexity_after_eviction": perplexity(after_nll, after_tokens),
-        "bits_per_byte": bits_per_byte(nll_sum, _scored_bytes(spec, ordered)),
+        "bits_per_byte": bits_per_byte(nll_sum, n_bytes),
         **blocks.columns(),
     }
-
-
-def _cached_tokens(spec: EvalSpec, lengths: Sequence[int]) -> int:
-    if spec.method == "recompute":
-        return 0
-    return max(lengths) if spec.budget is None else spec.budget
-
-
-def _positions_needed(spec: EvalSpec, lengths: Sequence[int]) -> int:
-    return max(lengths) if spec.budget is None else spec.budget + 1
-
-
-def _eviction_columns(spec: EvalSpec, lengths: Sequence[int]) -> dict[str, Any]:
-    if spec.method == "dense":
-        return {"evicted_tokens": 0, "compression_ratio": 0.0}
-    if spec.method == "recompute" or spec.budget is None:
-        return {"evicted_tokens": None, "compression_ratio": None}
-    return {
-        "evicted_tokens": evicted_tokens(lengths, spec.budget),
-        "compression_ratio": compression_ratio(lengths, spec.budget),
-    }
-
-
-def _scored_bytes(spec: EvalSpec, spans: Sequence[Span]) -> int | None:
-    if spec.recompute_blocks is not None:  # of the whole documents, not of what was scored
-        return None
-    sizes = {span["document"]: span["document_bytes"] for span in spans}
-    known = [size for size in sizes.values() if size is not None]
-    return sum(known) if len(known) == len(sizes) else None

@@ -111,7 +111,12 @@ class QualityPass:
 
     def _pieces(self, done: Sequence[int]) -> Iterator[tuple[int, Scored]]:
         """Yield (document, scored chunk) of everything from `done` on, in order."""
-        for batch in batches(self._batchable(done), lambda: self.chunk.size):
+        alone = self.spec.method == "recompute" or self.loaded.rotary is None
+        # 0 for a document that is not to be run with others.
+        n_queries = [
+            0 if alone or at else length - 1 for at, length in zip(done, self._lengths, strict=True)
+        ]
+        for batch in batches(n_queries, lambda: self.chunk.size):
             together = self._together(batch) if len(batch) > 1 else None
             if together is not None:
                 yield from zip(batch, together, strict=True)
@@ -121,12 +126,6 @@ class QualityPass:
                     todo = range(max(run.start, done[index]), run.stop)
                     for piece in self._alone(self.documents[index].ids, todo):
                         yield index, piece
-
-    def _batchable(self, done: Sequence[int]) -> list[int]:
-        """Return the queries of each document that may be run with others, 0 for the rest."""
-        if self.spec.method == "recompute" or self.loaded.rotary is None:
-            return [0] * len(done)
-        return [0 if at else length - 1 for at, length in zip(done, self._lengths, strict=True)]
 
     def _together(self, batch: range) -> Sequence[Scored] | None:
         """Score several short documents in one pass; None if the memory does not allow it."""
