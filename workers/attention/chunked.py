@@ -80,12 +80,11 @@ class ChunkedPass:
             min(self.position, self.position if budget is None else budget + 1)
         )
         positions = torch.arange(self._start, self.position, device=device)
-        self._chunk = _Chunk(
-            positions=positions,
-            angles=self.rotary.angles(positions),
-            sink_angles=self._sink_angles(positions),
-            masks={},
-        )
+        angles, sink_angles = self.rotary.angles(positions), None
+        if budget is not None and self.visibility.n_sink and self.position - 1 > budget:
+            # At min(t, B); for a chunk before that they would be the angles at t.
+            sink_angles = self.rotary.angles(positions.clamp(max=budget))
+        self._chunk = _Chunk(positions, angles, sink_angles, masks={})
 
     def attend(self, call: LayerCall) -> Tensor:
         """Attend one layer's chunk to the carried keys and to itself, then evict."""
@@ -93,19 +92,21 @@ class ChunkedPass:
         assert chunk is not None, "begin() announces every chunk"
         which = self.rotary.of_layer[call.layer]
         rule = layer_visibility(self.visibility, self.rotary.window(call.layer))
-        seen = rule if self._restricts(rule) else DENSE  # a shorter rule for the same keys
-        state = self._extended(call, rotate(call.key, chunk.angles[which]), chunk.positions)
+        first = rule.first_restricted()
+        # As long as no query misses a key, a shorter rule for the same keys.
+        seen = DENSE if first is None or self.position <= first else rule
+        keys, values, positions = rotate(call.key, chunk.angles[which]), call.value, chunk.positions
+        if (carried := self.layers.get(call.layer)) is not None:
+            keys = torch.cat([carried.keys, keys], dim=2)
+            values = torch.cat([carried.values, values], dim=2)
+            positions = torch.cat([carried.positions, positions])
+        state = LayerState(keys, values, positions)
         query, sink_query = rotate(call.query, chunk.angles[which]), None
         if seen.n_sink and chunk.sink_angles is not None:
             sink_query = rotate(call.query, chunk.sink_angles[which])
         mixed = self._mixed(call, seen, state, query, sink_query)
         self.layers[call.layer] = evict(state, rule, self.position)
         return mixed
-
-    def _restricts(self, rule: Visibility) -> bool:
-        """Tell whether any query up to the end of this chunk misses a key."""
-        first = rule.first_restricted()
-        return first is not None and self.position > first
 
     def _mixed(
         self,
@@ -139,23 +140,6 @@ class ChunkedPass:
             return attend_fused(kernel, recent, None)
         sinks = Sinks(sink_query, keys[:, :, :n_sink], values[:, :, :n_sink])
         return attend_fused(kernel, recent, sinks)
-
-    def _sink_angles(self, positions: Tensor) -> tuple[Angles, ...] | None:
-        """Return angles at min(t, B), or None where they would be those at t."""
-        budget = self.visibility.budget
-        if budget is None or self.visibility.n_sink == 0 or self.position - 1 <= budget:
-            return None
-        return self.rotary.angles(positions.clamp(max=budget))
-
-    def _extended(self, call: LayerCall, keys: Tensor, positions: Tensor) -> LayerState:
-        carried = self.layers.get(call.layer)
-        if carried is None:
-            return LayerState(keys, call.value, positions)
-        return LayerState(
-            torch.cat([carried.keys, keys], dim=2),
-            torch.cat([carried.values, call.value], dim=2),
-            torch.cat([carried.positions, positions]),
-        )
 
     def _mask(self, seen: Visibility, keys: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the additive mask [n, m]; layers with the same keys share it."""
@@ -203,7 +187,12 @@ def passes(
     state = State(attention.layers, empty_states(model) if rotary.recurrent else None)
     chunks = _chunks(len(ids), visibility, chunk)
     if rotary.one_pass:
-        chunks = iter([(0, _in_one_pass(len(ids)))] if len(ids) else [])
+        if len(ids) > ONE_PASS:  # more than memory can be expected to hold
+            raise UnsupportedModelError(
+                f"this model's recurrent state is exact only in one pass over a text, for which "
+                f"{len(ids)} tokens are too many: choose max_tokens <= {ONE_PASS + 1}"
+            )
+        chunks = iter([(0, len(ids))] if len(ids) else [])
     for start, stop in chunks:
         attention.begin(stop - start, ids.device)
         with torch.inference_mode(), using(attention):
@@ -223,16 +212,6 @@ def state_before(
     for _, _, carried in passes(model, rotary, ids, visibility, chunk, keep=1):
         state = carried
     return state
-
-
-def _in_one_pass(n_queries: int) -> int:
-    """Return the only chunk's length, or refuse more than memory can be expected to hold."""
-    if n_queries > ONE_PASS:
-        raise UnsupportedModelError(
-            f"this model's recurrent state is exact only in one pass over a text, for which "
-            f"{n_queries} tokens are too many: choose max_tokens <= {ONE_PASS + 1}"
-        )
-    return n_queries
 
 
 def _chunks(n_queries: int, visibility: Visibility, chunk: int) -> Iterator[tuple[int, int]]:

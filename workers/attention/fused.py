@@ -77,8 +77,15 @@ def kernel_for(
     kernel = {"cpu": flash_on_cpu, "cuda": flash_on_cuda}.get(device.type)
     if kernel is None or dtype not in TOLERANCE:
         return None
+    n, m = 24, 40
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, 2 * groups, n, head_dim), (1, 2, m, head_dim), (1, 2, m, head_dim)]
     try:
-        return kernel if _passes(kernel, device, dtype, head_dim, groups) else None
+        query, key, value = (
+            torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes
+        )
+        trials = (_difference(kernel, query, key, value, window) for window in (16, None))
+        return kernel if all(trial <= TOLERANCE[dtype] for trial in trials) else None
     except torch.OutOfMemoryError:  # says nothing about the kernel: the next one tries again
         raise
     except (RuntimeError, ImportError, AttributeError, TypeError):  # not in this torch, or not here
@@ -87,7 +94,9 @@ def kernel_for(
 
 def flash_on_cpu(recent: Recent) -> tuple[Tensor, Tensor]:
     """Run torch's own CPU kernel, the one behind `scaled_dot_product_attention`."""
-    query = _folded(recent.query, recent.key.shape[1])
+    batch, heads, n, head_dim = recent.query.shape
+    kv_heads = recent.key.shape[1]
+    query = recent.query.reshape(batch * kv_heads, heads // kv_heads, n, head_dim)
     key, value = (part.unsqueeze(2).flatten(0, 1) for part in (recent.key, recent.value))
     size = (-1, query.shape[1], -1, -1)  # heads that share a key: the same memory, seen again
     output, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
@@ -123,42 +132,23 @@ def flash_on_cuda(recent: Recent) -> tuple[Tensor, Tensor]:
     return output, log_sum.view(heads, batch, n).transpose(0, 1)  # it comes heads first
 
 
-def _folded(query: Tensor, kv_heads: int) -> Tensor:
-    """Return [batch * kv_heads, heads per key head, n, head_dim]."""
-    batch, heads, n, head_dim = query.shape
-    return query.reshape(batch * kv_heads, heads // kv_heads, n, head_dim)
+def _difference(
+    kernel: Kernel, query: Tensor, key: Tensor, value: Tensor, window_size: int | None
+) -> float:
+    """Return the largest difference from plain attention in float32; NaN if there is one.
 
-
-def _passes(
-    kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: int, groups: int
-) -> bool:
-    """Compare a kernel with plain attention in float32, with a window and without."""
-    n, m = 24, 40
-    generator = torch.Generator().manual_seed(0)
-    heads = [2 * groups, 2, 2]
-    shapes = [(1, count, size, head_dim) for count, size in zip(heads, (n, m, m), strict=True)]
-    parts = [torch.randn(shape, generator=generator).to(device, dtype) for shape in shapes]
-    return all(
-        _difference(kernel, _trial(parts, window)) <= TOLERANCE[dtype] for window in (16, None)
-    )
-
-
-def _trial(parts: list[Tensor], window_size: int | None) -> Recent:
-    query, key, value = parts
+    Of output and log-sum-exp, with a window or without.
+    """
     behind = torch.arange(query.shape[2])[:, None] + key.shape[2] - query.shape[2]
     behind = behind - torch.arange(key.shape[2])
     hidden = (behind < 0) | (behind > (key.shape[2] if window_size is None else window_size))
     mask = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf")).to(query)
-    return Recent(query, key, value, query.shape[-1] ** -0.5, window_size, lambda: mask)
-
-
-def _difference(kernel: Kernel, trial: Recent) -> float:
-    """Return the largest difference in output and log-sum-exp; NaN if there is one."""
+    trial = Recent(query, key, value, query.shape[-1] ** -0.5, window_size, lambda: mask)
     output, log_sum = kernel(trial)
-    scores = folded_scores(trial.query.float(), trial.key.float(), trial.scaling)
-    scores = scores.view(-1, *trial.mask().shape) + trial.mask().float()
-    groups = trial.query.shape[1] // trial.key.shape[1]
-    values = trial.value.float().repeat_interleave(groups, dim=1)
+    scores = folded_scores(query.float(), key.float(), trial.scaling)
+    scores = scores.view(-1, *mask.shape) + mask.float()
+    groups = query.shape[1] // key.shape[1]
+    values = value.float().repeat_interleave(groups, dim=1)
     expected = scores.softmax(dim=-1) @ values.flatten(0, 1)
     of_output = (output.float().reshape(expected.shape) - expected).abs().max()
     of_log_sum = (log_sum.reshape(scores.shape[:-1]) - scores.logsumexp(dim=-1)).abs().max()

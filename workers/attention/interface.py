@@ -199,11 +199,8 @@ def state_tensors(states: Cache | None) -> list[Tensor]:
     layers = [] if states is None else states.layers
     recurrent = [layer for layer in layers if isinstance(layer, LinearAttentionCacheLayerMixin)]
     held = [held for layer in recurrent for held in (layer.conv_states, layer.recurrent_states)]
-    return [tensor for part in held for tensor in _values(part) if tensor is not None]
-
-
-def _values(held: Any) -> list[Tensor | None]:
-    return list(held.values() if isinstance(held, dict) else held)
+    parts = [part.values() if isinstance(part, dict) else part for part in held]
+    return [tensor for part in parts for tensor in part if tensor is not None]
 
 
 def weigh(

@@ -31,9 +31,22 @@ class NativeDecoder:
     def __init__(self, model: Any, visibility: Visibility, device: torch.device) -> None:
         self.model, self.visibility = model, visibility
         self.cache = DynamicCache()
-        self._back = _one_back(model, device)
+        self._back: Angles | None = None
         """Angles of one position back; None where keys carry no position."""
-        self._takes_positions = model.config.model_type in ("falcon", "gptj", "codegen")
+        config, placement = model.config, None
+        self._takes_positions = config.model_type in ("falcon", "gptj", "codegen")
+        if config.model_type in ("gptj", "codegen"):
+            exponents = torch.arange(0, config.rotary_dim, 2, dtype=torch.float64)
+            frequency = 10000.0 ** -(exponents / config.rotary_dim)
+            placement = Placement(frequency, interleaved=True)
+        elif config.model_type == "falcon" and not config.alibi:
+            named = model.named_buffers()
+            (frequency,) = {
+                buffer for name, buffer in named if name.endswith("rotary_emb.inv_freq")
+            }
+            placement = Placement(frequency.double())
+        if placement is not None:
+            self._back = placement.angles(torch.tensor([-1], device=device))
 
     @torch.inference_mode()
     def step(self, token: Tensor) -> Tensor:
@@ -43,9 +56,15 @@ class NativeDecoder:
         if self._takes_positions:
             options["position_ids"] = torch.tensor([[position]]).to(token.device)
         output = self.model(token[None], past_key_values=self.cache, use_cache=True, **options)
-        budget = self.visibility.budget
+        budget, n_sink = self.visibility.budget, self.visibility.n_sink
         if budget is not None and self.cache.get_seq_length() > budget:
-            self._evict()
+            for layer in self.cache.layers:
+                behind = layer.keys[:, :, n_sink + 1 :]
+                if self._back is not None:
+                    behind = rotate(behind, self._back)
+                values = [layer.values[:, :, :n_sink], layer.values[:, :, n_sink + 1 :]]
+                layer.keys = torch.cat([layer.keys[:, :, :n_sink], behind], dim=2)
+                layer.values = torch.cat(values, dim=2)
         logits: Tensor = output.logits[0, -1]
         return logits
 
@@ -57,16 +76,6 @@ class NativeDecoder:
         """Go back to a snapshot."""
         for layer, (keys, values) in zip(self.cache.layers, snapshot, strict=True):
             layer.keys, layer.values = keys, values
-
-    def _evict(self) -> None:
-        n_sink = self.visibility.n_sink
-        for layer in self.cache.layers:
-            behind = layer.keys[:, :, n_sink + 1 :]
-            if self._back is not None:
-                behind = rotate(behind, self._back)
-            values = [layer.values[:, :, :n_sink], layer.values[:, :, n_sink + 1 :]]
-            layer.keys = torch.cat([layer.keys[:, :, :n_sink], behind], dim=2)
-            layer.values = torch.cat(values, dim=2)
 
 
 def native_stream_logits(
@@ -130,17 +139,3 @@ def check_native(model: Any, vocabulary: int, device: torch.device) -> None:
 
 def _close(actual: Tensor, expected: Tensor) -> bool:
     return bool((actual - expected).abs().max() <= TOLERANCE * expected.abs().max())
-
-
-def _one_back(model: Any, device: torch.device) -> Angles | None:
-    """Return the rotation of a cached key by one position back; None where keys have none."""
-    config = model.config
-    if config.model_type in ("gptj", "codegen"):
-        exponents = torch.arange(0, config.rotary_dim, 2, dtype=torch.float64) / config.rotary_dim
-        placement = Placement(10000.0**-exponents, interleaved=True)
-    elif config.model_type == "falcon" and not config.alibi:
-        (frequency,) = {b for n, b in model.named_buffers() if n.endswith("rotary_emb.inv_freq")}
-        placement = Placement(frequency.double())
-    else:
-        return None
-    return placement.angles(torch.tensor([-1], device=device))

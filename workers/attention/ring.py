@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from transformers import Cache
 
 from workers.attention.chunked import LayerState, State
 from workers.attention.interface import LayerCall, state_tensors, weigh
@@ -118,13 +117,9 @@ class RingPass:
             ring.reset()
         for index, layer in self._layers.items():
             layer.restore(self._state.layers.get(index))
-        if self.recurrent is not None:
-            self._reset_recurrent(self.recurrent)
-
-    def _reset_recurrent(self, recurrent: Cache) -> None:
-        if not self._recurrent_before:
-            recurrent.reset()
-        pairs = zip(state_tensors(recurrent), self._recurrent_before, strict=False)
+        if self.recurrent is not None and not self._recurrent_before:
+            self.recurrent.reset()
+        pairs = zip(state_tensors(self.recurrent), self._recurrent_before, strict=False)
         for tensor, before in pairs:
             tensor.copy_(before)
 
@@ -181,19 +176,16 @@ class RingPass:
 
     def _layer(self, call: LayerCall) -> _Layer:
         if call.layer not in self._layers:
-            own_window = self.rotary.window(call.layer)
-            ring = self._ring(layer_visibility(self.visibility, own_window), call)
+            visibility = layer_visibility(self.visibility, self.rotary.window(call.layer))
+            if visibility not in self._rings:
+                ring = _Ring(visibility, self._span.start, self._span.stop, call.key.device)
+                ring.begin(self.step)
+                self._rings[visibility] = ring
+            ring = self._rings[visibility]
             layer = _Layer(ring, _buffer(call.key, ring), _buffer(call.value, ring))
             layer.restore(self._state.layers.get(call.layer))
             self._layers[call.layer] = layer
         return self._layers[call.layer]
-
-    def _ring(self, visibility: Visibility, call: LayerCall) -> _Ring:
-        if visibility not in self._rings:
-            ring = _Ring(visibility, self._span.start, self._span.stop, call.key.device)
-            ring.begin(self.step)
-            self._rings[visibility] = ring
-        return self._rings[visibility]
 
 
 def slot_of(positions: Tensor, visibility: Visibility) -> Tensor:

@@ -31,7 +31,10 @@ class WindowPass:
         """Attend [batch, heads, length, head_dim] causally within each window."""
         angles = self._angles[self.rotary.of_layer[call.layer]]
         query, key = rotate(call.query, angles), rotate(call.key, angles)
-        mask = self._own_window_mask(self.rotary.window(call.layer), query.dtype)
+        own_window, mask = self.rotary.window(call.layer), None
+        if own_window is not None and own_window < self.length:
+            rule = layer_visibility(DENSE, own_window)
+            mask = additive_mask(self._positions, self._positions, rule, query.dtype)
         if call.softcap is not None or call.sink_logits is not None:
             if mask is None:
                 mask = additive_mask(self._positions, self._positions, DENSE, query.dtype)
@@ -45,13 +48,6 @@ class WindowPass:
             scale=call.scaling,
             enable_gqa=bool(query.shape[1] != key.shape[1]),  # a tensor while a step is traced
         )
-
-    def _own_window_mask(self, own_window: int | None, dtype: torch.dtype) -> Tensor | None:
-        """Return the mask of a layer's own sliding window, None where it hides nothing."""
-        if own_window is None or own_window >= self.length:
-            return None
-        rule = layer_visibility(DENSE, own_window)
-        return additive_mask(self._positions, self._positions, rule, dtype)
 
 
 def window_logits(model: PreTrainedModel, rotary: Rotary | None, rows: Tensor, keep: int) -> Tensor:
