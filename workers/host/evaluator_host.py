@@ -99,19 +99,27 @@ class EvaluatorHost:
 
     def events(self, assignment: Assignment) -> Iterator[Event]:
         """Run one evaluation; yield its events, the last of which is `Finished`, always."""
-        started = datetime.now(timezone.utc)
+        started, log = datetime.now(timezone.utc), None
         failure: Failure | None = None
         results: Mapping[str, Any] = {}
-        with OutputCapture(self._log_path(assignment)) as capture:
+        if self._log_folder is not None:
+            name = f"{assignment.spec.run_id}-{assignment.attempt}-{uuid4().hex[:8]}.log"
+            log = Path(self._log_folder) / name
+        with OutputCapture(log) as capture:
             try:
-                results = yield from self._evaluator.run(self._localised(assignment))
+                spec = self.shelf.localise(assignment.spec)
+                here = assignment if spec is assignment.spec else replace(assignment, spec=spec)
+                results = yield from self._evaluator.run(here)
                 if not results:
                     raise RuntimeError("the evaluator ended without a result")
             except Exception as error:
                 failure = Failure.of(error)
                 results = failure.columns()
             row = self._row(assignment, {"started_at": started, **results})
-            _log_ending(capture, row)
+            if row["status"] == "failed":
+                capture.write(row.get("traceback") or row.get("error_message") or "failed")
+            if capture.seconds() >= LOGGED_SECONDS or row["status"] == "failed":
+                capture.write(f"{row['run_id']} attempt {row['attempt']}: {row['status']}")
         row["log_path"] = capture.kept
         self._sequence += 1
         yield Finished(row=row, evaluator_usable=failure is None or failure.evaluator_usable)
@@ -125,16 +133,6 @@ class EvaluatorHost:
             parts=(place, assignment.provenance, results),
         )
 
-    def _localised(self, assignment: Assignment) -> Assignment:
-        spec = self.shelf.localise(assignment.spec)
-        return assignment if spec is assignment.spec else replace(assignment, spec=spec)
-
-    def _log_path(self, assignment: Assignment) -> Path | None:
-        if self._log_folder is None:
-            return None
-        name = f"{assignment.spec.run_id}-{assignment.attempt}-{uuid4().hex[:8]}.log"
-        return Path(self._log_folder) / name
-
 
 def build_evaluator(path: str, options: Mapping[str, Any]) -> EvaluatorLike:
     """Import `module:Class` and make an evaluator of it."""
@@ -142,14 +140,6 @@ def build_evaluator(path: str, options: Mapping[str, Any]) -> EvaluatorLike:
     module, _, name = path.partition(":")
     factory = getattr(importlib.import_module(module), name)
     return cast("EvaluatorLike", factory(**options))
-
-
-def _log_ending(capture: OutputCapture, row: Trial) -> None:
-    """Write the traceback of a failure, and a last line where there is something to end."""
-    if row["status"] == "failed":
-        capture.write(row.get("traceback") or row.get("error_message") or "failed")
-    if capture.seconds() >= LOGGED_SECONDS or row["status"] == "failed":
-        capture.write(f"{row['run_id']} attempt {row['attempt']}: {row['status']}")
 
 
 def wait_politely() -> None:

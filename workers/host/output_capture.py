@@ -31,9 +31,21 @@ class OutputCapture:
         """The file, once the capture has ended and there is something in it."""
 
     def __enter__(self) -> "OutputCapture":
-        if self._path is not None:
-            with contextlib.suppress(OSError):  # a full disk must not fail an evaluation
-                self._redirect(self._path)
+        if self._path is None:
+            return self
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with contextlib.suppress(OSError):  # a full disk must not fail an evaluation
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._log = os.open(self._path, flags, 0o644)
+            except OSError:
+                self._path = FALLBACK / self._path.name
+                FALLBACK.mkdir(parents=True, exist_ok=True)
+                self._log = os.open(self._path, flags, 0o644)
+            _flush()
+            for descriptor in (1, 2):
+                self._saved.append((descriptor, os.dup(descriptor)))
+                os.dup2(self._log, descriptor)
         return self
 
     def __exit__(
@@ -65,20 +77,6 @@ class OutputCapture:
     def seconds(self) -> float:
         """Return how long the capture has been open."""
         return time.monotonic() - self._started
-
-    def _redirect(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._log = os.open(path, flags, 0o644)
-        except OSError:
-            self._path = FALLBACK / path.name
-            FALLBACK.mkdir(parents=True, exist_ok=True)
-            self._log = os.open(self._path, flags, 0o644)
-        _flush()
-        for descriptor in (1, 2):
-            self._saved.append((descriptor, os.dup(descriptor)))
-            os.dup2(self._log, descriptor)
 
 
 def _flush() -> None:

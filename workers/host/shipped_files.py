@@ -37,14 +37,19 @@ def local_paths(spec: EvalSpec) -> list[str]:
 
 def pack(path: str) -> bytes | None:
     """Return a file or a folder as one archive; None if it is too large, or not here."""
-    files, source = _files_and_root(path)
+    if "*" in path:
+        files, source = [Path(item) for item in local_members(path)], Path(fixed_folder(path))
+    else:
+        source = Path(path).expanduser()
+        files = [item for item in (source, *source.rglob("*")) if item.is_file()]
     if not files or sum(item.stat().st_size for item in files) > LARGEST:
         return None
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for item in sorted(files):
-            name = Path(source.name) / item.relative_to(source)
-            archive.addfile(_entry(str(name), item), io.BytesIO(item.read_bytes()))
+            entry = tarfile.TarInfo(str(Path(source.name) / item.relative_to(source)))
+            entry.size = item.stat().st_size
+            archive.addfile(entry, io.BytesIO(item.read_bytes()))
     return buffer.getvalue()
 
 
@@ -62,8 +67,16 @@ class Shelf:
                 self._folder = Path(tempfile.mkdtemp(prefix="sinksweep-files-"))
             target = self._folder / hashlib.sha256(packed).hexdigest()[:16]
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                _extract(archive, target)
-            self._places[path] = _place(path, target)
+                if hasattr(tarfile, "data_filter"):  # later releases of every Python we support
+                    archive.extractall(target, filter="data")
+                else:
+                    archive.extractall(target)
+            # A path keeps its pattern, or its closing slash, in its new place.
+            if "*" in path:
+                root, rest = Path(fixed_folder(path)), path.removeprefix(fixed_folder(path))
+            else:
+                root, rest = Path(path).expanduser(), "/" * path.endswith("/")
+            self._places[path] = f"{target / root.name}{rest}"
 
     def localise(self, spec: EvalSpec) -> EvalSpec:
         """Return the spec with the paths of what was shipped; its run id is the same."""
@@ -82,31 +95,3 @@ class Shelf:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder, self._places = None, {}
-
-
-def _files_and_root(path: str) -> tuple[list[Path], Path]:
-    """Return the files of a path or a pattern, and the folder or file their names start from."""
-    if "*" in path:
-        return [Path(item) for item in local_members(path)], Path(fixed_folder(path))
-    source = Path(path).expanduser()
-    return [item for item in (source, *source.rglob("*")) if item.is_file()], source
-
-
-def _place(path: str, target: Path) -> str:
-    """Return where a path, with its pattern and its closing slash, lies in the unpacked archive."""
-    root = Path(fixed_folder(path)) if "*" in path else Path(path).expanduser()
-    rest = path.removeprefix(fixed_folder(path)) if "*" in path else "/" * path.endswith("/")
-    return f"{target / root.name}{rest}"
-
-
-def _entry(name: str, item: Path) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(name)
-    entry.size = item.stat().st_size
-    return entry
-
-
-def _extract(archive: tarfile.TarFile, target: Path) -> None:
-    if hasattr(tarfile, "data_filter"):  # in the later releases of every Python we support
-        archive.extractall(target, filter="data")
-    else:
-        archive.extractall(target)
