@@ -58,19 +58,27 @@ class CpuUse:
     busy_s: float | None
     """Time in which the cores computed for anybody, stolen time included."""
     waited_s: Mapping[int, float] = field(default_factory=dict)
-    """Per thread: ready to run, and without a core."""
+    """Per thread: ready to run, and without a core; empty where the kernel does not tell."""
     preemptions: int = 0
     """Involuntary context switches of this process."""
 
 
 def cpu_use(cores: frozenset[int]) -> CpuUse:
     """Read the counters now."""
+    wall_s, own_s, timed_s = time.perf_counter(), time.process_time(), time.thread_time()
+    busy_s = _busy_seconds(cores)
+    waited_s: dict[int, float] = {}
+    for thread in _THREADS.iterdir() if _THREADS.is_dir() else ():
+        try:
+            waited_s[int(thread.name)] = int((thread / "schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):  # it has just ended, or a kernel without it
+            continue
     return CpuUse(
-        wall_s=time.perf_counter(),
-        own_s=time.process_time(),
-        timed_s=time.thread_time(),
-        busy_s=_busy_seconds(cores),
-        waited_s=_waited_seconds(),
+        wall_s=wall_s,
+        own_s=own_s,
+        timed_s=timed_s,
+        busy_s=busy_s,
+        waited_s=waited_s,
         preemptions=resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
     )
 
@@ -163,17 +171,6 @@ def _longest_wait(before: CpuUse, after: CpuUse, n_threads: int) -> float | None
     if n_threads > 1:  # a thread may have waited for the others
         return None
     return (after.wall_s - before.wall_s) - (after.timed_s - before.timed_s)
-
-
-def _waited_seconds() -> dict[int, float]:
-    """Return how long each thread has waited for a core; empty where the kernel does not tell."""
-    waited = {}
-    for thread in _THREADS.iterdir() if _THREADS.is_dir() else ():
-        try:
-            waited[int(thread.name)] = int((thread / "schedstat").read_text().split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):  # it has just ended, or a kernel without it
-            continue
-    return waited
 
 
 def _busy_seconds(cores: frozenset[int]) -> float | None:

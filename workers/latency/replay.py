@@ -52,7 +52,8 @@ def recorded(stepper: Recordable, device: torch.device, n_steps: int) -> Recorde
     n_checked = min(CHECKED_STEPS, n_steps)
     expected = _logits(stepper, stepper.forward, n_checked)
     try:
-        replay = _record(stepper, device)
+        stepper.reset()
+        replay = _cuda_graph(stepper, device) if device.type == "cuda" else _trace(stepper)
         actual = _logits(stepper, replay, n_checked)
     except torch.OutOfMemoryError:
         raise
@@ -60,7 +61,9 @@ def recorded(stepper: Recordable, device: torch.device, n_steps: int) -> Recorde
         return None
     finally:
         stepper.reset()
-    return RecordedStepper(stepper, replay) if _agree(actual, expected) else None
+    scale = expected.abs().amax().clamp(min=1.0)
+    agree = bool(((actual - expected).abs().amax() <= TOLERANCE * scale).item())
+    return RecordedStepper(stepper, replay) if agree else None
 
 
 @torch.inference_mode()
@@ -68,18 +71,6 @@ def _logits(stepper: Recordable, step: Replay, n_steps: int) -> Tensor:
     """Return the logits of the first steps, [n_steps, vocab]."""
     stepper.reset()
     return torch.stack([step().clone() for _ in range(n_steps)])
-
-
-def _agree(actual: Tensor, expected: Tensor) -> bool:
-    scale = expected.abs().amax().clamp(min=1.0)
-    return bool(((actual - expected).abs().amax() <= TOLERANCE * scale).item())
-
-
-def _record(stepper: Recordable, device: torch.device) -> Replay:
-    stepper.reset()
-    if device.type == "cuda":
-        return _cuda_graph(stepper, device)
-    return _trace(stepper)
 
 
 def _cuda_graph(stepper: Recordable, device: torch.device) -> Replay:

@@ -30,9 +30,22 @@ class Timing:
 def timed_steps(step: Step, n_steps: int, device: torch.device) -> Timing:
     """Run a step `n_steps` times and time each."""
     with _no_collection():
-        if device.type == "cuda":
-            return _timed_on_cuda(step, n_steps)
-        return _timed_on_cpu(step, n_steps)
+        if device.type != "cuda":
+            marks = [time.perf_counter()]
+            for _ in range(n_steps):
+                step()
+                marks.append(time.perf_counter())
+            steps = [(after - before) * 1e3 for before, after in itertools.pairwise(marks)]
+            return Timing(steps, (marks[-1] - marks[0]) * 1e3)
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(n_steps + 1)]  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+        events[0].record()
+        for event in events[1:]:
+            step()
+            event.record()
+        torch.cuda.synchronize()
+        steps = [before.elapsed_time(after) for before, after in itertools.pairwise(events)]
+        return Timing(steps, events[0].elapsed_time(events[-1]))
 
 
 def join_timings(pieces: Sequence[Timing]) -> Timing:
@@ -48,27 +61,6 @@ def timed_once(work: Step, device: torch.device) -> float:
     work()
     synchronise(device)
     return (time.perf_counter() - start) * 1e3
-
-
-def _timed_on_cpu(step: Step, n_steps: int) -> Timing:
-    marks = [time.perf_counter()]
-    for _ in range(n_steps):
-        step()
-        marks.append(time.perf_counter())
-    steps = [(after - before) * 1e3 for before, after in itertools.pairwise(marks)]
-    return Timing(steps, (marks[-1] - marks[0]) * 1e3)
-
-
-def _timed_on_cuda(step: Step, n_steps: int) -> Timing:
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(n_steps + 1)]  # type: ignore[no-untyped-call]
-    torch.cuda.synchronize()
-    events[0].record()
-    for event in events[1:]:
-        step()
-        event.record()
-    torch.cuda.synchronize()
-    steps = [before.elapsed_time(after) for before, after in itertools.pairwise(events)]
-    return Timing(steps, events[0].elapsed_time(events[-1]))
 
 
 @contextmanager
