@@ -35,27 +35,25 @@ def read_file_texts(dataset: str) -> Iterator[tuple[str, int, str | None]]:
         paths = files.members(path) if found == MANY_FILES else [path]
     except OSError as error:
         raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from error
-    for file in paths:
-        for number, text in enumerate(_texts_of_file(file, column), 1):
-            yield file.rpartition("/")[2], number, text
-
-
-def _texts_of_file(path: str, column: str) -> Iterator[str | None]:
-    try:
-        with files.open_binary(path) as file:
-            yield from _READERS[file_format(path)](file, path, column)
-    except FileNotFoundError as error:
-        raise CorpusError(
-            f"{path}: no such file on this machine; give a path or URI that every worker can see"
-        ) from error
-    except IsADirectoryError as error:
-        raise CorpusError(
-            f"{path}: a folder, not a file; with a / at its end its files are read"
-        ) from error
-    except DAMAGED as error:
-        raise CorpusError(f"{path}: compressed, and damaged or cut off: {error}") from error
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error}") from error
+    for path in paths:
+        try:
+            with files.open_binary(path) as file:
+                texts = _READERS[file_format(path)](file, path, column)
+                for number, text in enumerate(texts, 1):
+                    yield path.rpartition("/")[2], number, text
+        except FileNotFoundError as error:
+            raise CorpusError(
+                f"{path}: no such file on this machine; give a path or URI that every worker "
+                "can see"
+            ) from error
+        except IsADirectoryError as error:
+            raise CorpusError(
+                f"{path}: a folder, not a file; with a / at its end its files are read"
+            ) from error
+        except DAMAGED as error:
+            raise CorpusError(f"{path}: compressed, and damaged or cut off: {error}") from error
+        except OSError as error:
+            raise CorpusError(f"{path}: cannot be read: {error}") from error
 
 
 def parquet_texts(file: IO[bytes], name: str, column: str) -> Iterator[str | None]:
