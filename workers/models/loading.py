@@ -15,7 +15,7 @@ from workers.contract.errors import ModelLoadError, NumericalError
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, loading_key
 from workers.models.checkpoint import Checkpoint, read_checkpoint
 from workers.models.presets import preset_config
-from workers.models.sources import Source, source_of
+from workers.models.sources import source_of
 from workers.models.tokenizer import read_tokenizer
 
 
@@ -86,23 +86,24 @@ def load_model(spec: EvalSpec, device: torch.device) -> LoadedModel:
     dtype = getattr(torch, spec.dtype)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    tokenizer = None
     if spec.model.startswith(RANDOM_MODEL_PREFIX):
-        checkpoint, tokenizer = Checkpoint(_random_model(spec, dtype, device), "random"), None
+        checkpoint = Checkpoint(_random_model(spec, dtype, device), "random")
     else:
         source = source_of(spec)
         checkpoint = read_checkpoint(source, dtype)
-        tokenizer = _tokenizer_if_any(spec, source)
+        try:
+            tokenizer = read_tokenizer(source)
+        except ModelLoadError:
+            if spec.dataset != "random":  # token ids can do without one
+                raise
     model = checkpoint.model.to(device).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise NumericalError(f"the weight {name} holds NaN or infinity")
-    return switched(
-        Checkpoint(model, checkpoint.weights_format),
-        key=loading_key(spec),
-        tokenizer=tokenizer,
-        device=device,
-        dtype=dtype,
-    )
+    checkpoint = Checkpoint(model, checkpoint.weights_format)
+    key = loading_key(spec)
+    return switched(checkpoint, key=key, tokenizer=tokenizer, device=device, dtype=dtype)
 
 
 def switched(
@@ -171,16 +172,6 @@ def trained_positions(config: Any) -> int | None:
         if getattr(config, name, None):
             return int(getattr(config, name))
     return None
-
-
-def _tokenizer_if_any(spec: EvalSpec, source: Source) -> Any | None:
-    """Return the tokenizer; random token ids can do without one."""
-    try:
-        return read_tokenizer(source)
-    except ModelLoadError:
-        if spec.dataset == "random":
-            return None
-        raise
 
 
 def _random_model(spec: EvalSpec, dtype: torch.dtype, device: torch.device) -> Any:

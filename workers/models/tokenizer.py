@@ -16,7 +16,17 @@ def read_tokenizer(source: Source) -> Any:
     """Return the tokenizer. Raises `ModelRefusedError`: files missing, or nothing in them."""
     with explained(source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(**source.arguments)
-    if missing := _missing_files(source, tokenizer):
+    missing: list[str] = []
+    if source.gguf is None and source.folder is not None:
+        # The vocabulary files that its class reads and the folder lacks.
+        names = dict(tokenizer.vocab_files_names)
+        whole = names.pop("tokenizer_file", "tokenizer.json")
+        present = {path.name for path in source.folder.iterdir()}
+        is_whole = whole in present or present & {"tokenizer.json", "tekken.json"}
+        if not is_whole and not any(name.endswith(".tiktoken") for name in present):
+            missing = [name for name in names.values() if name not in present]
+            missing = missing or ([] if names else [whole])
+    if missing:
         raise ModelRefusedError(
             f"the tokenizer of {source.model!r} is incomplete: its folder lacks "
             f"{' and '.join(missing)}; without them {type(tokenizer).__name__} knows no words"
@@ -35,17 +45,3 @@ def special_ids(tokenizer: Any) -> set[int]:
     """Return the ids of control tokens, the unknown token among them."""
     added = tokenizer.added_tokens_decoder
     return {*tokenizer.all_special_ids, *(number for number in added if added[number].special)}
-
-
-def _missing_files(source: Source, tokenizer: Any) -> list[str]:
-    """Return the vocabulary files that the class of a tokenizer reads and the folder lacks."""
-    if source.gguf is not None or source.folder is None:
-        return []
-    names = dict(tokenizer.vocab_files_names)
-    whole = names.pop("tokenizer_file", "tokenizer.json")
-    present = {path.name for path in source.folder.iterdir()}
-    if whole in present or present & {"tokenizer.json", "tekken.json"}:
-        return []
-    if any(name.endswith(".tiktoken") for name in present):
-        return []
-    return [name for name in names.values() if name not in present] or ([] if names else [whole])
