@@ -212,15 +212,12 @@ def _normal(spec: EvalSpec) -> dict[str, Any]:
         changes |= _defaults(*TIMING_FIELDS)
     if "quality" not in spec.measure:
         changes |= _defaults("save_token_nll", "recompute_blocks")
-    return changes | _defaults(*_unused_text_fields(spec.dataset))
-
-
-def _unused_text_fields(dataset: str) -> tuple[str, ...]:
-    if is_hub_dataset(dataset):
-        return ()
-    if dataset == "random":
-        return ("split", *TEXT_FIELDS)
-    return ("split",) if dataset.startswith(FILE_PREFIX) else ("split", "empty_documents")
+    if not is_hub_dataset(spec.dataset):
+        changes |= _defaults("split")
+        if not spec.dataset.startswith(FILE_PREFIX):
+            unused = TEXT_FIELDS if spec.dataset == "random" else ("empty_documents",)
+            changes |= _defaults(*unused)
+    return changes
 
 
 def is_local_model(model: str) -> bool:
