@@ -55,7 +55,7 @@ def read_hub_texts(dataset: str, *, split: str, revision: str | None) -> Iterato
     if (snapshot := hub.cached_snapshot(corpus.repo, "dataset", commit)) is not None:
         cached = sorted((snapshot / corpus.folder).glob(f"{split}-*.parquet"))
         counts = {int(n) for path in cached for n in re.findall(r"-of-(\d+)", path.name)}
-        if counts == {len(cached)}:  # all of them are there
+        if counts == {len(cached)}:  # as many as their names announce
             return chain.from_iterable(map(_read_cached, cached))
     return _download(dataset, corpus, split, commit)
 
