@@ -75,24 +75,28 @@ def select_n_sink(selection: Selection) -> Ablation:
 
 
 def _select(selection: Selection, varied: str, fixed: tuple[str, ...]) -> Ablation:
-    rows = selection.rows
-    rows = rows[rows["method"].eq("streaming")]
+    rows = selection.rows[selection.rows["method"].eq("streaming")]
+    # Reported ablations stay apart by file: two of them share a row under other conditions.
+    report = rows["sweep"].where(rows["source"].eq("imported"), "")
     groups = [
         (name, key, part)
         for name in fixed
-        for key, part in rows.groupby(["dataset", name, _report(rows)], sort=True)
+        for key, part in rows.groupby(["dataset", name, report], sort=True)
     ]
-    groups.sort(
-        key=lambda one: (
-            one[2][varied].nunique() > 1 and one[1][0] == selection.text,
-            one[2][varied].nunique(),
-            _weight(one[2]),
-        )
-    )
+
+    def weight(one: tuple[str, Any, pd.DataFrame]) -> tuple[Any, ...]:
+        _, (dataset, *_), part = one
+        length = part[varied].nunique()
+        baselines, tokens = part["quality_partner"].notna().sum(), part["n_tokens"].fillna(0).sum()
+        return length > 1 and dataset == selection.text, length, int(baselines), int(tokens)
+
+    groups.sort(key=weight)
     if not groups or groups[-1][2][varied].nunique() < 2:
         raise _nothing(selection, rows, varied)
     name, key, chosen = groups[-1]
     dataset, value, _ = cast("tuple[str, float, str]", key)
+    # Quality and latency measured apart are put together: one row for each value.
+    order = chosen.sort_values([varied, "finished_at"], kind="stable", na_position="first")
     others = {str(part["dataset"].iloc[0]) for *_, part in groups if part[varied].nunique() > 1}
     return Ablation(
         selection=selection,
@@ -100,25 +104,9 @@ def _select(selection: Selection, varied: str, fixed: tuple[str, ...]) -> Ablati
         fixed=name,
         fixed_value=int(value),
         dataset=dataset,
-        rows=_one_each(chosen, varied),
+        rows=order.groupby(varied, as_index=False).last(),
         other_datasets=tuple(sorted(others - {dataset})),
     )
-
-
-def _report(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Keep reported ablations apart by file: two of them share a row under other conditions."""
-    return rows["sweep"].where(rows["source"].eq("imported"), "")
-
-
-def _weight(rows: pd.DataFrame) -> tuple[int, int]:
-    """Among equally long ablations: the most baselines, then the most tokens."""
-    return int(rows["quality_partner"].notna().sum()), int(rows["n_tokens"].fillna(0).sum())
-
-
-def _one_each(rows: pd.DataFrame, varied: str) -> pd.DataFrame:
-    """Return one row per value; quality and latency measured apart are put together."""
-    order = rows.sort_values([varied, "finished_at"], kind="stable", na_position="first")
-    return order.groupby(varied, as_index=False).last()
 
 
 def _nothing(selection: Selection, rows: pd.DataFrame, varied: str) -> MissingRowsError:

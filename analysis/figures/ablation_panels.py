@@ -98,7 +98,14 @@ class _Drawn:
         shares = zip(rows["x"], rows["compression_ratio"], strict=True)
         labels = [Label(x, 100, numbers.share(share), look.ground.panel) for x, share in shares]
         later.names.append(lambda: thin(axes, look))
-        later.labels.append(lambda: _inside(axes, labels, rows, look))
+
+        def write_inside() -> None:
+            if all_fit(axes, labels, look) and rows["compression_ratio"].min() > 0.5:
+                for label in labels:
+                    text = axes.text(label.x, 50, label.text, color=look.ground.panel, ha="center")
+                    text.set(va="center", fontsize=look.type.value)
+
+        later.labels.append(write_inside)
 
     def runtime(self, axes: Axes, later: Later) -> None:
         """The runtime, from 0, so that noise between repeats cannot look like an effect."""
@@ -116,10 +123,11 @@ class _Drawn:
         linear_ticks(axes.yaxis, 4)
         whiskered(axes, baseline, "recompute", self.baseline_name, look)
         points(axes, rows, RUNTIME, captions.hollow(rows, "speed"), look)
-        labels = [
-            Label(row["x"], row["runtime_ms"], _with_speedup(row), look.colors["streaming"])
-            for row in rows.to_dict("records")
-        ]
+        labels = []
+        for x, y, speedup in zip(rows["x"], rows["runtime_ms"], rows["speedup"], strict=True):
+            times = "" if is_missing(speedup) else f"\n{numbers.times(speedup)}"
+            text = numbers.milliseconds(y) + times
+            labels.append(Label(x, y, text, look.colors["streaming"]))
         labels += [
             Label(x, y, numbers.milliseconds(y), look.colors["baseline"])
             for x, y in zip(baseline["x"], baseline["value"], strict=True)
@@ -209,20 +217,6 @@ def _span(axes: Axes, parts: list[pd.DataFrame], others: list[float], look: Look
         axes.set_ylim(low - 0.1 * span, high + head * span)
         axes.set_ylabel(look.text("perplexity"))
         linear_ticks(axes.yaxis)
-
-
-def _inside(axes: Axes, labels: list[Label], rows: pd.DataFrame, look: Look) -> None:
-    """Write the shares into the bars where they are high and wide enough for it."""
-    if all_fit(axes, labels, look) and rows["compression_ratio"].min() > 0.5:
-        for label in labels:
-            text = axes.text(label.x, 50, label.text, color=look.ground.panel, ha="center")
-            text.set(va="center", fontsize=look.type.value)
-
-
-def _with_speedup(row: dict[Any, Any]) -> str:
-    value = numbers.milliseconds(row["runtime_ms"])
-    speedup = row["speedup"]
-    return value if is_missing(speedup) else f"{value}\n{numbers.times(speedup)}"
 
 
 def _published(data: Ablation, steps: Steps) -> dict[float, float]:

@@ -80,7 +80,23 @@ def page(data: AttentionSinks, blocks: Blocks, look: Look) -> Page:
         Panel(look.text("attention_first"), partial(_heat_map, maps[first][..., 0], look), 1.3),
         Panel(look.text("attention_shares"), partial(_shares, maps, look), 1.3),
     ]
-    return Page(title, _caption(data, maps, look), [("", panels)], columns=2)
+    sentences = []
+    for dataset, heads in maps.items():
+        row = data.rows[data.rows["dataset"].eq(dataset)].iloc[0]
+        values = {
+            "dataset": captions.dataset_name(dataset),
+            "share": f"{float((heads[..., 0] > THRESHOLD).mean()):.0%}",
+            "threshold": f"{THRESHOLD:.0%}",
+            "texts": int(row["attention_texts"]),
+            "tokens": int(row["attention_tokens"]),
+        }
+        sentences.append(look.text("attention_note", **values))
+    setting, others = (
+        captions.setting(data.selection, look),
+        captions.left_out(data.selection, look),
+    )
+    caption = [*setting, look.text("attention_how"), *sentences, *others]
+    return Page(title, caption, [("", panels)], columns=2)
 
 
 def _heat_map(first: Heads, look: Look, axes: Axes, later: Later) -> None:
@@ -114,26 +130,3 @@ def _shares(maps: dict[str, Heads], look: Look, axes: Axes, later: Later) -> Non
     axes.set_ylabel(look.text("attention_share"))
     axes.margins(y=0.15)
     later.labels.append(lambda: place_labels(axes, labels, look))
-
-
-def _caption(data: AttentionSinks, maps: dict[str, Heads], look: Look) -> list[str]:
-    sentences = []
-    for dataset, heads in maps.items():
-        share = float((heads[..., 0] > THRESHOLD).mean())
-        row = data.rows[data.rows["dataset"].eq(dataset)].iloc[0]
-        sentences.append(
-            look.text(
-                "attention_note",
-                dataset=captions.dataset_name(dataset),
-                share=f"{share:.0%}",
-                threshold=f"{THRESHOLD:.0%}",
-                texts=int(row["attention_texts"]),
-                tokens=int(row["attention_tokens"]),
-            )
-        )
-    return [
-        *captions.setting(data.selection, look),
-        look.text("attention_how"),
-        *sentences,
-        *captions.left_out(data.selection, look),
-    ]

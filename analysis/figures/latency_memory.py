@@ -80,7 +80,17 @@ def page(data: LatencyMemory, blocks: Blocks, look: Look) -> Page:
         Panel(look.text("panel_latency"), partial(_latency, data, steps, look)),
         Panel(look.text(f"panel_{data.memory_column}"), partial(_memory, data, steps, look)),
     ]
-    return Page(title, _caption(data, look), [("", panels)], columns=2)
+    known = look.published and published.latencies(str(data.selection.setting["model"]))
+    points = look.text("cache_word") + data.streaming["budget"].astype(int).astype(str)
+    caption = [
+        *captions.setting(data.selection, look),
+        look.text("latency_note", n_sink=data.n_sink),
+        *([look.text("kv_note")] if data.memory_column == "kv_cache_bytes" else []),
+        *captions.flags(data.streaming, points, look),
+        *([captions.citation(look)] if known else []),
+        *captions.left_out(data.selection, look),
+    ]
+    return Page(title, caption, [("", panels)], columns=2)
 
 
 def _latency(data: LatencyMemory, steps: Steps, look: Look, axes: Axes, later: Later) -> None:
@@ -168,21 +178,6 @@ def _ending(axes: Axes, labels: list[Label], later: Later, look: Look) -> None:
     later.names.append(lambda: thin(axes, look))
     # The largest caches first: where there is no room for all, these say the most.
     later.labels.append(lambda: place_labels(axes, labels[::-1], look))
-
-
-def _caption(data: LatencyMemory, look: Look) -> list[str]:
-    rows = data.streaming
-    points = look.text("cache_word") + rows["budget"].astype(int).astype(str)
-    known = look.published and any(published.latencies(str(data.selection.setting["model"])))
-    source = [captions.citation(look)] if known else []
-    return [
-        *captions.setting(data.selection, look),
-        look.text("latency_note", n_sink=data.n_sink),
-        *([look.text("kv_note")] if data.memory_column == "kv_cache_bytes" else []),
-        *captions.flags(rows, points, look),
-        *source,
-        *captions.left_out(data.selection, look),
-    ]
 
 
 def _missing(

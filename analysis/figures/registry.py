@@ -69,19 +69,15 @@ def fitted(page: Callable[[Look], Page], look: Look) -> Figure:
     except DoesNotFitError as error:
         if error.is_low:
             raise
-        raise DoesNotFitError(look.inches, error.why, width=_enough(page, look)) from error
-
-
-def _enough(page: Callable[[Look], Page], look: Look) -> float | None:
-    for width in (width for width in WIDER if width > look.inches):
-        wider = replace(look, width=width, figsize=None)
-        try:
-            with wider.drawing():
-                compose(page(wider), wider)
-        except DoesNotFitError:
-            continue
-        return width
-    return None
+        for width in (width for width in WIDER if width > look.inches):
+            wider = replace(look, width=width, figsize=None)
+            try:
+                with wider.drawing():
+                    compose(page(wider), wider)
+            except DoesNotFitError:
+                continue
+            raise DoesNotFitError(look.inches, error.why, width=width) from error
+        raise DoesNotFitError(look.inches, error.why) from error
 
 
 FAMILIES: dict[str, Family] = {
