@@ -70,7 +70,17 @@ class _Drawn:
         _span(axes, parts, list(known.values()), look)
         whiskered(axes, baseline, "recompute", self.baseline_name, look)
         points(axes, rows, PERPLEXITY, captions.hollow(rows, "quality"), look)
-        self._marks(axes, rows)
+        # A red star on the lowest perplexity, or on all in a tie for it; a red X on n_sink = 0.
+        leading = _lead(self.data, self.blocks)
+        if leading is not None and not look.prefix:
+            best = rows[rows["row_id"].isin([leading.best, *leading.tied])]
+            left_out = bool((rows["perplexity"] < best["perplexity"].min()).any())
+            some_filled = bool((~captions.hollow(rows, "quality")).any())
+            key = "best_filled" if left_out and some_filled else "best"
+            key = key if leading.is_alone else "tied"
+            mark(axes, best, "*", 2.2, look.text(key), look, filled=leading.is_alone)
+        if self.data.varied == "n_sink":
+            mark(axes, rows[rows["n_sink"].eq(0)], "X", 1.6, look.text("no_sink"), look)
         if known:
             (dots,) = axes.plot(list(known), list(known.values()), "x", label=look.name("paper"))
             dots.set(color=look.colors["accent"], markeredgewidth=1.6, zorder=5)
@@ -150,20 +160,6 @@ class _Drawn:
                 "high": bounds[:, 1].astype(float),
             }
         )
-
-    def _marks(self, axes: Axes, rows: pd.DataFrame) -> None:
-        """Mark the lowest perplexity by a red star, or a tie for it, and n_sink = 0 by a red X."""
-        look, leading = self.look, _lead(self.data, self.blocks)
-        if leading is not None and not look.prefix:
-            points = rows[rows["row_id"].isin([leading.best, *leading.tied])]
-            lowest = points["perplexity"].min()
-            left_out = bool((rows["perplexity"] < lowest).any())
-            some_filled = bool((~captions.hollow(rows, "quality")).any())
-            key = "best_filled" if left_out and some_filled else "best"
-            key = key if leading.is_alone else "tied"
-            mark(axes, points, "*", 2.2, look.text(key), look, filled=leading.is_alone)
-        if self.data.varied == "n_sink":
-            mark(axes, rows[rows["n_sink"].eq(0)], "X", 1.6, look.text("no_sink"), look)
 
     def _quality_labels(self, axes: Axes, rows: pd.DataFrame) -> None:
         """Write values and differences at the top where all have room, else values alone."""

@@ -3,10 +3,9 @@
 Four panels: perplexity, runtime, speedup, compression. A bar that was not measured is absent.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,7 +15,6 @@ from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.style import Look
 from analysis.rows import headline
 from analysis.rows.blocks import Blocks, difference, on_same_tokens, with_intervals
-from analysis.rows.comparable import Selection
 from analysis.rows.frames import is_missing
 from analysis.rows.headline import Headline
 
@@ -65,9 +63,15 @@ def _draw(
 
 def _perplexity(data: Headline, blocks: Blocks, names: list[str], look: Look) -> bars.Chart:
     columns = ("perplexity", "perplexity_low", "perplexity_high")
-    increases = [
-        _increase(row, blocks, data.selection) for row in data.streaming.to_dict("records")
-    ]
+    increases = []
+    for row in data.streaming.to_dict("records"):
+        if data.selection.is_reported:  # the report says a number and no interval
+            increase = row["perplexity_increase"]
+            text = "" if is_missing(increase) else numbers.percent(increase, signed=True)
+        else:
+            interval = difference(blocks, row["row_id"], row["quality_partner"])
+            text = numbers.increase_text(interval).replace(" [", "\n[") if interval else ""
+        increases.append(text)
     return bars.Chart(
         series=_methods(data, columns, "quality", look),
         names=names,
@@ -153,14 +157,6 @@ def _series(
         high=high,
         hollow=captions.hollow(rows, measure),
     )
-
-
-def _increase(row: Mapping[Hashable, Any], blocks: Blocks, selection: Selection) -> str:
-    if selection.is_reported:  # the report says a number and no interval
-        increase = row["perplexity_increase"]
-        return "" if is_missing(increase) else numbers.percent(increase, signed=True)
-    interval = difference(blocks, row["row_id"], row["quality_partner"])
-    return "" if interval is None else numbers.increase_text(interval).replace(" [", "\n[")
 
 
 def _caption(data: Headline, blocks: Blocks, look: Look) -> list[str]:

@@ -72,7 +72,20 @@ def page(data: Pareto, blocks: Blocks, look: Look) -> Page:
     data = replace(data, rows=with_intervals(data.rows, blocks))
     title = look.text("pareto_title", dataset=captions.dataset_name(data.dataset))
     panels = [Panel("", partial(_draw, data, look), 1.7)]
-    return Page(title, _caption(data, look), [("", panels)])
+    every = data.selection.rows
+    sampled = every["dataset"].eq(data.dataset) & every["recompute_blocks"].notna()
+    streaming = data.rows[data.rows["method"].eq("streaming")]
+    points = streaming["n_sink"].astype(int).astype(str)
+    points = points + "+" + streaming["window_size"].astype(int).astype(str)
+    caption = [
+        *captions.setting(data.selection, look),
+        look.text("pareto_note"),
+        *([look.text("sampled_left_out")] if sampled.any() else []),
+        *captions.intervals(data.rows, look),
+        *captions.flags(streaming, points, look),
+        *captions.left_out(data.selection, look),
+    ]
+    return Page(title, caption, [("", panels)])
 
 
 def _draw(data: Pareto, look: Look, axes: Axes, later: Later) -> None:
@@ -148,22 +161,3 @@ def _cache(row: dict[object, object]) -> str:
     if row["method"] == "streaming":
         return f"{int(float(str(row['n_sink'])))}+{int(float(str(row['window_size'])))}"
     return "" if row["method"] == "dense" else f"{int(float(str(row['budget'])))}"
-
-
-def _has_samples(data: Pareto) -> bool:
-    every = data.selection.rows
-    return bool((every["dataset"].eq(data.dataset) & every["recompute_blocks"].notna()).any())
-
-
-def _caption(data: Pareto, look: Look) -> list[str]:
-    streaming = data.rows[data.rows["method"].eq("streaming")]
-    points = streaming["n_sink"].astype(int).astype(str)
-    points = points + "+" + streaming["window_size"].astype(int).astype(str)
-    return [
-        *captions.setting(data.selection, look),
-        look.text("pareto_note"),
-        *([look.text("sampled_left_out")] if _has_samples(data) else []),
-        *captions.intervals(data.rows, look),
-        *captions.flags(streaming, points, look),
-        *captions.left_out(data.selection, look),
-    ]

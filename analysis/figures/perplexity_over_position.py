@@ -58,7 +58,8 @@ def select(selection: Selection) -> Position:
     windows = rows["kind"].eq("window") & rows["window_size"].isin([chosen.window_size, budget])
     baseline = rows["kind"].eq("recompute") & rows["budget"].eq(budget)
     baseline &= rows["recompute_stride"].eq(selection.baseline_stride)
-    kept = rows[(rows["method"].eq("streaming") & ours) | windows | baseline | _dense(rows)]
+    others = windows | baseline | rows["kind"].eq("dense")
+    kept = rows[(rows["method"].eq("streaming") & ours) | others]
     kept = kept.sort_values(["budget", "recompute_blocks"], na_position="first")
     kept = kept.drop_duplicates(["dataset", "kind"])
     if kept.empty:
@@ -76,7 +77,15 @@ def page(data: Position, blocks: Blocks, look: Look) -> Page:
     """Return perplexity over position in log scale, with the place where eviction begins."""
     title = look.text("position_title", dataset=captions.dataset_name(data.dataset))
     panels = [Panel("", partial(_draw, data, blocks, look), 1.5)]
-    return Page(title, _caption(data, look), [("", panels)])
+    documents = int(data.rows["n_documents"].fillna(1).max())
+    key = "position_note" if documents == 1 else "position_note_many"
+    caption = [
+        *captions.setting(data.selection, look),
+        look.text("position_budget", budget=f"{data.budget:,}"),
+        look.text(key, documents=documents),
+        *captions.left_out(data.selection, look),
+    ]
+    return Page(title, caption, [("", panels)])
 
 
 def _draw(data: Position, blocks: Blocks, look: Look, axes: Axes, later: Later) -> None:
@@ -94,7 +103,17 @@ def _draw(data: Position, blocks: Blocks, look: Look, axes: Axes, later: Later) 
     axes.set_ylabel(look.text("perplexity_log"))
     axes.set_xlim(left=0)
     linear_ticks(axes.xaxis, 5)
-    _events(axes, data, look)
+    # Where the streaming methods first evict, and where the trained positions end.
+    end = axes.get_xlim()[1]
+    marks = [(float(data.budget + 1), "-", look.text("eviction", position=f"{data.budget + 1:,}"))]
+    trained = data.rows["trained_positions"].max()
+    if trained == trained and trained < end:  # not NaN
+        marks.append((float(trained), ":", look.text("trained", position=f"{int(trained):,}")))
+    for position, style, label in marks:
+        if position < end:
+            axes.axvline(
+                position, color=look.ground.ink, linewidth=0.9, linestyle=style, label=label
+            )
 
 
 def over_position(found: RowBlocks, *, points: int = MAX_POINTS) -> tuple[Reals, Reals]:
@@ -112,10 +131,6 @@ def over_position(found: RowBlocks, *, points: int = MAX_POINTS) -> tuple[Reals,
         return middle / tokens, np.exp(nll / tokens)
 
 
-def _dense(rows: pd.DataFrame) -> "pd.Series[bool]":
-    return rows["kind"].eq("dense")
-
-
 def _line(axes: Axes, found: RowBlocks, kind: str, look: Look) -> None:
     color, style, marker = LOOKS[kind]
     position, perplexity = over_position(
@@ -127,28 +142,3 @@ def _line(axes: Axes, found: RowBlocks, kind: str, look: Look) -> None:
     depth, scale = list(LOOKS).index(kind), look.type.line / 1.8
     line.set(linestyle=style, linewidth=WIDTHS[depth] * scale)
     line.set(marker=marker, markersize=SIZES[depth] * scale)
-
-
-def _events(axes: Axes, data: Position, look: Look) -> None:
-    """Mark where the streaming methods first evict, and where the trained positions end."""
-    end = axes.get_xlim()[1]
-    marks = [(float(data.budget + 1), "-", look.text("eviction", position=f"{data.budget + 1:,}"))]
-    trained = data.rows["trained_positions"].max()
-    if trained == trained and trained < end:  # not NaN
-        marks.append((float(trained), ":", look.text("trained", position=f"{int(trained):,}")))
-    for position, style, label in marks:
-        if position < end:
-            axes.axvline(
-                position, color=look.ground.ink, linewidth=0.9, linestyle=style, label=label
-            )
-
-
-def _caption(data: Position, look: Look) -> list[str]:
-    documents = int(data.rows["n_documents"].fillna(1).max())
-    key = "position_note" if documents == 1 else "position_note_many"
-    return [
-        *captions.setting(data.selection, look),
-        look.text("position_budget", budget=f"{data.budget:,}"),
-        look.text(key, documents=documents),
-        *captions.left_out(data.selection, look),
-    ]

@@ -172,10 +172,12 @@ def picture(
     def page(at: Look) -> Page:
         if len(groups) == 1:
             return family.page(next(iter(data.values())), known, at)
-        pages = [
-            (label, family.page(one, known, _tinted(at, label, number) if hue else at))
-            for number, (label, one) in enumerate(data.items())
-        ]
+        pages = []
+        for number, (label, one) in enumerate(data.items()):
+            # One of several hues has its colour for everything, and its name in the legend.
+            colors = dict.fromkeys(at.colors, HUES[number % len(HUES)])
+            tinted = replace(at, colors=colors, prefix=f"{label}: ") if hue else at
+            pages.append((label, family.page(one, known, tinted)))
         return overlaid(pages) if hue else faceted(pages)
 
     with look.drawing():
@@ -199,9 +201,3 @@ def _selected(
             # No launch adds to what others reported.
             missing.append(MissingRowsError(error.what) if selection.is_reported else error)
     return data, missing
-
-
-def _tinted(look: Look, label: str, number: int) -> Look:
-    """Give one of several hues its colour for everything, and its name in the legend."""
-    color = HUES[number % len(HUES)]
-    return replace(look, colors=dict.fromkeys(look.colors, color), prefix=f"{label}: ")

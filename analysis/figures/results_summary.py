@@ -3,7 +3,7 @@
 The same lines are what `analysis table` prints.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -82,7 +82,25 @@ def select(selection: Selection) -> Summary:
 def lines(data: Summary, blocks: Blocks) -> Iterator[dict[str, str]]:
     """Yield the table's lines, every value written out, a dash for what is not known."""
     for row in with_intervals(data.rows, blocks).to_dict("records"):
-        yield _line({str(name): value for name, value in row.items()}, blocks)
+        perplexity = _written(row["perplexity"], numbers.perplexity_text)
+        bounds = [row["perplexity_low"], row["perplexity_high"]]
+        if not any(is_missing(value) for value in (row["perplexity"], *bounds)):
+            low, high = map(numbers.perplexity_text, bounds)
+            perplexity += f" [{low}, {high}]"
+        interval = difference(blocks, row["row_id"], row["quality_partner"])
+        percent = partial(numbers.percent, signed=True)
+        increase = _written(row["perplexity_increase"], percent)
+        yield {
+            "dataset": captions.dataset_name(str(row["dataset"])),
+            "method": str(row["method_label"]) + ("*" if row["hollow"] else ""),
+            "cache": captions.cache_words(row),
+            "perplexity": perplexity + _dagger(row, "quality"),
+            "runtime": _written(row["runtime_ms"], numbers.milliseconds) + _dagger(row, "speed"),
+            "speedup": _written(row["speedup"], numbers.times),
+            "compression": _written(row["compression_ratio"], numbers.share),
+            "increase": numbers.increase_text(interval) if interval else increase,
+            "tokens": numbers.whole(row["n_tokens"]),
+        }
 
 
 def page(data: Summary, blocks: Blocks, look: Look) -> Page:
@@ -90,9 +108,18 @@ def page(data: Summary, blocks: Blocks, look: Look) -> Page:
     heads = {name: look.text(f"col_{name}") for name in COLUMNS}
     cells = list(lines(data, blocks))
     table = tables.fit_table(heads, cells, look, group="dataset", texts=TEXTS)
-    box = fonts.wrap(_box(data, look), tables.room(look) - 0.2, look.type.value)
+    selection = data.headline.selection
+    setting = look.text(
+        "box",
+        model=captions.model_name(str(selection.setting["model"])),
+        dtype=captions.number_format(selection, look),
+        window_size=f"{data.headline.window_size:,}",
+        n_sink=data.headline.n_sink,
+        device=captions.device_name(selection, look),
+    )
+    box = fonts.wrap(setting, tables.room(look) - 0.2, look.type.value)
     panel = Panel("", partial(_draw, table, box, look), inches=tables.height(table, box, look))
-    caption = [*captions.setting(data.headline.selection, look), *notes(data, blocks, look)]
+    caption = [*captions.setting(selection, look), *notes(data, blocks, look)]
     if table.left_out:
         names = ", ".join(heads[name] for name in table.left_out)
         caption.append(look.text("columns_left_out", names=names))
@@ -104,59 +131,13 @@ def _draw(table: tables.Table, box: list[str], look: Look, axes: Axes, later: La
     tables.draw_table(axes, table, box, look)
 
 
-def _line(row: Mapping[str, Any], blocks: Blocks) -> dict[str, str]:
-    interval = difference(blocks, row["row_id"], row["quality_partner"])
-    written = numbers.increase_text(interval) if interval else _percent(row["perplexity_increase"])
-    return {
-        "dataset": captions.dataset_name(str(row["dataset"])),
-        "method": str(row["method_label"]) + ("*" if row["hollow"] else ""),
-        "cache": _cache(row),
-        "perplexity": _with_range(row, "perplexity", numbers.perplexity_text)
-        + _dagger(row, "quality"),
-        "runtime": _written(row["runtime_ms"], numbers.milliseconds) + _dagger(row, "speed"),
-        "speedup": _written(row["speedup"], numbers.times),
-        "compression": _written(row["compression_ratio"], numbers.share),
-        "increase": written,
-        "tokens": numbers.whole(row["n_tokens"]),
-    }
-
-
-def _dagger(row: Mapping[str, Any], what: str) -> str:
+def _dagger(row: Mapping[Hashable, Any], what: str) -> str:
     """Mark a number that the audit calls unusable."""
     return "" if is_missing(row[f"{what}_unusable"]) else " †"
 
 
-def _cache(row: Mapping[str, Any]) -> str:
-    if row["method"] == "streaming" and not is_missing(row["window_size"]):
-        return f"{int(row['n_sink'])} + {int(row['window_size']):,}"
-    return numbers.whole(row["budget"])
-
-
-def _with_range(row: Mapping[str, Any], name: str, write: numbers.Write) -> str:
-    value, low, high = (row[key] for key in (name, f"{name}_low", f"{name}_high"))
-    if is_missing(value) or is_missing(low) or is_missing(high):
-        return _written(value, write)
-    return f"{write(value)} [{write(low)}, {write(high)}]"
-
-
 def _written(value: object, write: numbers.Write) -> str:
     return numbers.MISSING if is_missing(value) else write(float(str(value)))
-
-
-def _percent(value: object) -> str:
-    return _written(value, lambda fraction: numbers.percent(fraction, signed=True))
-
-
-def _box(data: Summary, look: Look) -> str:
-    setting = data.headline.selection.setting
-    return look.text(
-        "box",
-        model=captions.model_name(str(setting["model"])),
-        dtype=captions.number_format(data.headline.selection, look),
-        window_size=f"{data.headline.window_size:,}",
-        n_sink=data.headline.n_sink,
-        device=captions.device_name(data.headline.selection, look),
-    )
 
 
 def notes(data: Summary, blocks: Blocks, look: Look) -> list[str]:
