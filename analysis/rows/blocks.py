@@ -93,7 +93,12 @@ def _tables(store: Store, name: str, wanted: pa.StringArray) -> Iterator[pa.Tabl
 def from_table(table: pa.Table) -> Blocks:
     """Return the blocks of every row of a table that has `row_id` and the block columns."""
     rows = table.select(["row_id", *BLOCK_COLUMNS]).to_pylist()
-    return {row["row_id"]: _row_blocks(row) for row in rows if row["block_nll"]}
+    names = ("block_document", "block_index", "block_tokens", "block_nll")
+    found = {}
+    for row in (row for row in rows if row["block_nll"]):
+        arrays = (np.asarray(row[name], dtype=np.float64) for name in names)
+        found[row["row_id"]] = RowBlocks(int(row["block_size"]), *arrays)
+    return found
 
 
 def difference(blocks: Blocks, row_id: object, baseline_id: object) -> Interval | None:
@@ -182,12 +187,3 @@ def lead(perplexities: Mapping[str, float], blocks: Blocks) -> Lead | None:
     others = (row_id for row_id in perplexities if row_id != best)
     tied = [other for other in others if not is_difference(difference(blocks, other, best))]
     return Lead(best, tuple(tied))
-
-
-def _row_blocks(row: Mapping[str, object]) -> RowBlocks:
-    names = ("block_document", "block_index", "block_tokens", "block_nll")
-    return RowBlocks(int(str(row["block_size"])), *(_reals(row[name]) for name in names))
-
-
-def _reals(values: object) -> Reals:
-    return np.asarray(values, dtype=np.float64)

@@ -70,18 +70,23 @@ def choose(
     """
     if frame.empty:
         raise MissingRowsError(f"the store {store} holds no results", f"{QUICKSTART} {store}")
-    rows = on_device(frame, device)
-    left_out = [("other_device", len(frame) - len(rows))]
-    for reason, keys in (("other_model", MODEL_KEYS), ("other_text", CORPUS_KEYS)):
-        kept = _largest_text(rows) if reason == "other_text" else _largest(rows, keys)
-        left_out.append((reason, len(rows) - len(kept)))
-        rows = kept
-    rows, elsewhere, retimed = _one_place(rows)
-    left_out += [("speed_elsewhere", elsewhere), ("speed_retimed", retimed)]
+    here = on_device(frame, device)
+    alike = _largest(here, MODEL_KEYS)
+    # One revision, split and length of each data set.
+    texts = [_largest(part, CORPUS_KEYS) for _, part in alike.groupby("dataset", sort=False)]
+    kept = pd.concat(texts).sort_index()
+    rows, elsewhere, retimed = _one_place(kept)
+    left_out = {
+        "other_device": len(frame) - len(here),
+        "other_model": len(here) - len(alike),
+        "other_text": len(alike) - len(kept),
+        "speed_elsewhere": elsewhere,
+        "speed_retimed": retimed,
+    }
     return Selection(
         rows=rows.reset_index(drop=True),
         setting=_setting(rows),
-        left_out=tuple((reason, count) for reason, count in left_out if count),
+        left_out=tuple((reason, count) for reason, count in left_out.items() if count),
         store=store,
         baseline_stride=stride,
     )
@@ -193,12 +198,6 @@ def _stated(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
 
 def _useful(rows: pd.DataFrame) -> pd.Series:
     return 1 + rows["quality_partner"].notna().astype(int) + rows["speed_partner"].notna()
-
-
-def _largest_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one revision, split and length of each data set."""
-    parts = [_largest(part, CORPUS_KEYS) for _, part in rows.groupby("dataset", sort=False)]
-    return pd.concat(parts).sort_index()
 
 
 def _one_place(rows: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:

@@ -57,8 +57,10 @@ def select_headline(selection: Selection) -> Headline:
     n_sink, window_size = _best_configuration(streaming)
     ours = streaming[streaming["n_sink"].eq(n_sink) & streaming["window_size"].eq(window_size)]
     budget = n_sink + window_size
-    if selection.is_reported:
-        ours = _compared(ours, rows)
+    if selection.is_reported:  # of each text the row of the file that compares it with a baseline
+        compares = ours["sweep"].isin(rows.loc[rows["method"].eq("recompute"), "sweep"])
+        order = ours.assign(compares=compares).sort_values("compares", kind="stable")
+        ours = ours.loc[order.drop_duplicates("dataset", keep="last").index]
     baseline = rows[baselines_of(selection, ours, budget)]
     datasets = pd.Index(rows["dataset"].drop_duplicates().sort_values(), name="dataset")
     return Headline(
@@ -82,13 +84,6 @@ def baselines_of(selection: Selection, ours: pd.DataFrame, budget: int) -> pd.Se
     partners = pd.concat([ours["quality_partner"], ours["speed_partner"]])
     usable = rows["recompute_blocks"].isna() | rows["row_id"].isin(partners)
     return recompute & rows["budget"].eq(budget) & strides & usable
-
-
-def _compared(ours: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one reported row of each text: of the file that compares it with a baseline."""
-    compares = ours["sweep"].isin(rows.loc[rows["method"].eq("recompute"), "sweep"])
-    order = ours.assign(compares=compares).sort_values("compares", kind="stable")
-    return ours.loc[order.drop_duplicates("dataset", keep="last").index]
 
 
 def _best_configuration(streaming: pd.DataFrame) -> tuple[int, int]:

@@ -81,7 +81,11 @@ def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
     sound = keyed[keyed["quality_unusable"].isna()]
     quality = _partners(sound, stride, "perplexity", "text")
     nearby = _partners(sound, stride, "perplexity", "text_and_place")
-    speed = _partners(keyed[_timed(keyed)], stride, "runtime_ms", "speed")
+    # Speeds: at a full cache, and on a known device where we measured.
+    full = keyed["latency_full_budget"].astype(object).ne(False)
+    known = keyed["device_name"].notna() | keyed["source"].eq("imported")
+    timed = keyed[full & known & keyed["speed_unusable"].isna()]
+    speed = _partners(timed, stride, "runtime_ms", "speed")
     # The baseline of the same machine where there is one: same numerics, same kernels.
     quality = nearby.reindex(frame.index).fillna(quality.reindex(frame.index))
     speed = speed.reindex(frame.index)
@@ -89,7 +93,7 @@ def pair(frame: pd.DataFrame, *, stride: int = 1) -> pd.DataFrame:
     if len(imported):
         quality = _reported(imported, "quality").reindex(frame.index).fillna(quality)
         speed = _reported(imported, "speed").reindex(frame.index).fillna(speed)
-    return _with_speed(_with_quality(frame, quality), speed)
+    return _with_partners(frame, quality, speed)
 
 
 def _reported(imported: pd.DataFrame, what: str) -> pd.Series:
@@ -173,13 +177,6 @@ def _number(columns: list[Codes]) -> Codes:
     return combined
 
 
-def _timed(frame: pd.DataFrame) -> pd.Series:
-    """Rows whose speed may be compared: a full cache, and a known device where we measured."""
-    full = frame["latency_full_budget"].astype(object).ne(False)
-    known = frame["device_name"].notna() | frame["source"].eq("imported")
-    return full & known & frame["speed_unusable"].isna()
-
-
 def _partners(frame: pd.DataFrame, stride: int, value: str, keys: str) -> pd.Series:
     """Return, by index, the position in the frame of each streaming row's partner."""
     usable = frame[frame[value].notna() & frame["budget"].notna()]
@@ -206,35 +203,27 @@ def _take(frame: pd.DataFrame, column: str, partner: pd.Series) -> pd.Series:
     return values.reindex(frame.index)
 
 
-def _with_quality(frame: pd.DataFrame, partner: pd.Series) -> pd.DataFrame:
-    sampled = _take(frame, "recompute_blocks", partner).astype(float)
-    baseline = _take(frame, "perplexity", partner).where(sampled.isna())
-    return frame.assign(
-        quality_partner=_take(frame, "row_id", partner),
-        baseline_perplexity=baseline,
-        perplexity_increase=frame["perplexity"] / baseline - 1,
-        baseline_blocks=sampled,
-    )
-
-
-def _with_speed(frame: pd.DataFrame, partner: pd.Series) -> pd.DataFrame:
-    baseline = _take(frame, "runtime_ms", partner)
-    return frame.assign(
-        speed_partner=_take(frame, "row_id", partner),
-        baseline_runtime_ms=baseline,
-        speedup=baseline / frame["runtime_ms"],
-        speedup_low=_take(frame, "runtime_ms_min", partner) / frame["runtime_ms_max"],
-        speedup_high=_take(frame, "runtime_ms_max", partner) / frame["runtime_ms_min"],
-        speed_note=_speed_notes(frame, partner),
-    )
-
-
-def _speed_notes(frame: pd.DataFrame, partner: pd.Series) -> pd.Series:
-    alone = frame["method"].eq("streaming") & frame["runtime_ms"].notna() & partner.isna()
+def _with_partners(frame: pd.DataFrame, quality: pd.Series, speed: pd.Series) -> pd.DataFrame:
+    """Add what the partners of each row say: of its perplexity, of its speed, or why of none."""
+    sampled = _take(frame, "recompute_blocks", quality).astype(float)
+    perplexity = _take(frame, "perplexity", quality).where(sampled.isna())
+    runtime = _take(frame, "runtime_ms", speed)
+    alone = frame["method"].eq("streaming") & frame["runtime_ms"].notna() & speed.isna()
     not_full = frame["latency_full_budget"].astype(object).eq(False)
     notes = pd.Series(None, index=frame.index, dtype=object)
     notes[alone] = NO_PARTNER
     notes[alone & not_full] = NOT_FULL
     spoilt = alone & frame["speed_unusable"].notna()
     notes[spoilt] = frame.loc[spoilt, "speed_unusable"].map(lambda why: UNUSABLE.format(reason=why))
-    return notes
+    return frame.assign(
+        quality_partner=_take(frame, "row_id", quality),
+        baseline_perplexity=perplexity,
+        perplexity_increase=frame["perplexity"] / perplexity - 1,
+        baseline_blocks=sampled,
+        speed_partner=_take(frame, "row_id", speed),
+        baseline_runtime_ms=runtime,
+        speedup=runtime / frame["runtime_ms"],
+        speedup_low=_take(frame, "runtime_ms_min", speed) / frame["runtime_ms_max"],
+        speedup_high=_take(frame, "runtime_ms_max", speed) / frame["runtime_ms_min"],
+        speed_note=notes,
+    )

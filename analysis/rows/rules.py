@@ -246,8 +246,18 @@ def cold_starts(frame: pd.DataFrame) -> Iterator[Breach]:
             **_slow(streamed, [*_PEERS, "method"], column, by_work=True),
             **_slow(shorter[shorter["perplexity"].notna()], [*_PEERS, "perplexity"], column),
         }
-        if suspects:
-            yield _cold(frame.loc[list(suspects)], column, max(suspects.values()))
+        if not suspects:
+            continue
+        rows = frame.loc[list(suspects)]
+        first = int(rows["worker_sequence"].eq(0).sum())
+        started = f"; {first} of them the first of their worker" if first else ""
+        message = (
+            f"cold start suspected: {column.removesuffix('_ms')} up to "
+            f"{max(suspects.values()):.1f} times that of rows with at least as much work{started}"
+        )
+        # A slow prefill says nothing about the steps that were timed after it.
+        spoils: tuple[Spoilt, ...] = ("speed",) if column == "runtime_ms" else ()
+        yield Breach(rule="cold-start", severity="error", message=message, rows=rows, spoils=spoils)
 
 
 def unsteady(frame: pd.DataFrame) -> Iterator[Breach]:
@@ -305,16 +315,3 @@ def _slow(
             if len(peers) > by_work and row[column] >= COLD_FACTOR * peers[column].median():
                 found[int(str(index))] = float(row[column] / peers[column].median())
     return found
-
-
-def _cold(rows: pd.DataFrame, column: str, worst: float) -> Breach:
-    first = int(rows["worker_sequence"].eq(0).sum())
-    started = f"; {first} of them the first of their worker" if first else ""
-    what = column.removesuffix("_ms")
-    message = (
-        f"cold start suspected: {what} up to {worst:.1f} times that of rows with at least as "
-        f"much work{started}"
-    )
-    # A slow prefill says nothing about the steps that were timed after it.
-    spoils: tuple[Spoilt, ...] = ("speed",) if column == "runtime_ms" else ()
-    return Breach(rule="cold-start", severity="error", message=message, rows=rows, spoils=spoils)
