@@ -21,7 +21,6 @@ from matplotlib.transforms import Bbox
 
 from analysis.drawing.page import fonts
 from analysis.drawing.style import Look
-from analysis.rows.intervals import Reals
 
 MULTIPLES = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
 """Tick values within a decade, coarse to fine; the coarsest with four ticks in view is used."""
@@ -64,7 +63,9 @@ def log_ticks(axis: Axis) -> None:
         if len(ticks) >= ENOUGH:
             break
     else:  # less than half a decade: evenly spaced values say more
-        ticks = _even(low, high)
+        step = 10 ** np.floor(np.log10((high - low) / 3))
+        step *= max(multiple for multiple in (1, 2, 5) if (high - low) / (step * multiple) >= 3)
+        ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     _fix(axis, ticks[:: -(-len(ticks) // 6)].tolist())
 
 
@@ -73,13 +74,6 @@ def _fix(axis: Axis, ticks: list[float]) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
-
-
-def _even(low: float, high: float) -> Reals:
-    step = 10 ** np.floor(np.log10((high - low) / 3))
-    step *= max(multiple for multiple in (1, 2, 5) if (high - low) / (step * multiple) >= 3)
-    ticks: Reals = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-    return ticks
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,22 @@ def place_labels(axes: Axes, labels: Sequence[Label], look: Look, *, leaders: bo
     """
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    placing = _Placing(axes, look, figure.dpi / 72, _obstacles(axes), [])
+    # What no label may touch, in pixels: lines, whiskers, markers, texts.
+    obstacles: list[Any] = []
+    for line in axes.get_lines():
+        path = line.get_transform().transform_path(line.get_path())
+        centres = np.asarray(path.vertices, dtype=float)
+        if len(centres) and line.get_linestyle() not in ("None", "none"):
+            obstacles.append(path)
+        if line.get_marker() not in ("None", "none", None, ""):
+            reach = 0.55 * line.get_markersize() * figure.dpi / 72
+            centres = centres[np.isfinite(centres).all(axis=1)]
+            corners = np.hstack([centres - reach, centres + reach])
+            obstacles += [Bbox.from_extents(*corner.tolist()) for corner in corners]
+    for whiskers in axes.collections:
+        obstacles += [axes.transData.transform_path(path) for path in whiskers.get_paths()]
+    obstacles += [text.get_window_extent() for text in axes.texts if text.get_text()]
+    placing = _Placing(axes, look, figure.dpi / 72, obstacles, [])
     return sum(placing.write(label, leaders=leaders) for label in labels)
 
 
@@ -185,25 +194,24 @@ class _Placing:
         return near or (leaders and any(self._try(label, x, y, offset) for offset in FAR))
 
     def _try(self, label: Label, x: float, y: float, offset: tuple[int, int]) -> bool:
-        box = self._box(label, x + offset[0] * self.pixel, y + offset[1] * self.pixel, offset)
-        frame = self.axes.bbox
-        inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
-        if not inside or any(box.overlaps(other) for other in self.taken):
-            return False
-        if any(_meets(box, obstacle) for obstacle in self.obstacles):
-            return False
-        self._draw(label, offset)
-        self.taken.append(box)
-        return True
-
-    def _box(self, label: Label, x: float, y: float, offset: tuple[int, int]) -> Bbox:
-        size = self.look.type.value
-        lines = label.text.split("\n")
+        x, y = x + offset[0] * self.pixel, y + offset[1] * self.pixel
+        size, lines = self.look.type.value, label.text.split("\n")
         wide = (max(fonts.width(line, size) for line in lines) * 72 + AROUND) * self.pixel
         high = size * LINE * len(lines) * self.pixel
         left = x - wide / 2 if not offset[0] else x if offset[0] > 0 else x - wide
         bottom = y if offset[1] > 0 else y - high if offset[1] < 0 or label.at_top else y - high / 2
-        return Bbox.from_bounds(left, bottom, wide, high)
+        box, frame = Bbox.from_bounds(left, bottom, wide, high), self.axes.bbox
+        inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
+        if not inside or any(box.overlaps(other) for other in self.taken):
+            return False
+        for one in self.obstacles:
+            is_box = isinstance(one, Bbox)
+            touches = box.overlaps(one) if is_box else one.intersects_bbox(box, filled=False)
+            if touches:
+                return False
+        self._draw(label, offset)
+        self.taken.append(box)
+        return True
 
     def _draw(self, label: Label, offset: tuple[int, int]) -> None:
         text = self.axes.annotate(
@@ -229,29 +237,3 @@ class _Placing:
 def halo(look: Look) -> list[withStroke]:
     """Return what keeps a text legible where a grid line passes behind it."""
     return [withStroke(linewidth=2.0, foreground=look.ground.panel)]
-
-
-def _obstacles(axes: Axes) -> list[Any]:
-    """Return what no label may touch, in pixels: lines, whiskers, markers, texts."""
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)
-    found: list[Any] = []
-    for line in axes.get_lines():
-        path = line.get_transform().transform_path(line.get_path())
-        centres = np.asarray(path.vertices, dtype=float)
-        if len(centres) and line.get_linestyle() not in ("None", "none"):
-            found.append(path)
-        if line.get_marker() not in ("None", "none", None, ""):
-            reach = 0.55 * line.get_markersize() * figure.dpi / 72
-            centres = centres[np.isfinite(centres).all(axis=1)]
-            corners = np.hstack([centres - reach, centres + reach])
-            found += [Bbox.from_extents(*corner.tolist()) for corner in corners]
-    for whiskers in axes.collections:
-        found += [axes.transData.transform_path(path) for path in whiskers.get_paths()]
-    return found + [text.get_window_extent() for text in axes.texts if text.get_text()]
-
-
-def _meets(box: Bbox, obstacle: Any) -> bool:
-    if isinstance(obstacle, Bbox):
-        return bool(box.overlaps(obstacle))
-    return bool(obstacle.intersects_bbox(box, filled=False))

@@ -139,7 +139,7 @@ def sampled_baseline(rows: pd.DataFrame, key: str, look: Look) -> list[str]:
 
 
 def flags(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
-    """Say which of the drawn rows are hollow and why; `points` names each row."""
+    """Say which of the drawn rows are hollow or unusable, and why; `points` names each row."""
     streaming = rows["method"].eq("streaming")
     never = streaming & rows["evicted_tokens"].eq(0)
     beyond = streaming & rows["beyond_training_length"].astype(object).eq(True)
@@ -149,23 +149,18 @@ def flags(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
     if beyond.any():
         trained = int(rows.loc[beyond, "trained_positions"].max())
         parts.append(look.text("beyond", points=_names(points[beyond]), trained=f"{trained:,}"))
-    parts += _unusable(rows, points, look)
-    not_full = int(rows["speed_note"].eq(NOT_FULL).sum())
-    return parts + ([look.text("not_full", count=not_full)] if not_full else [])
-
-
-def _unusable(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
-    """Say which points the audit calls unusable, by the rule that they break."""
     broken: dict[str, list[str]] = {}
     for column in ("quality_unusable", "speed_unusable"):
         reasons = rows[column] if column in rows else pd.Series(None, rows.index, dtype=object)
         for rules, point in zip(reasons, points, strict=True):
             for rule in [] if is_missing(rules) else str(rules).split(", "):
                 broken.setdefault(rule, []).append(str(point))
-    return [
+    parts += [
         look.text("unusable", points=_names(pd.Series(names)), rule=rule)
         for rule, names in broken.items()
     ]
+    not_full = int(rows["speed_note"].eq(NOT_FULL).sum())
+    return parts + ([look.text("not_full", count=not_full)] if not_full else [])
 
 
 def dataset_name(dataset: str) -> str:

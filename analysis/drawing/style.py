@@ -198,8 +198,19 @@ class Look:
 
 def parse_colors(pairs: tuple[str, ...], style: str = "paper") -> dict[str, str]:
     """Return the palette of a style with `key=#hex` changes applied."""
-    palette = ON_DARK if style == "dark" else PALETTE
-    return {**palette, **dict(_parse_color(pair) for pair in pairs)}
+    palette = dict(ON_DARK if style == "dark" else PALETTE)
+    for pair in pairs:
+        key, _, color = pair.partition("=")
+        digits = color.removeprefix("#")
+        is_hex = len(digits) == 6 and all(digit in "0123456789abcdefABCDEF" for digit in digits)
+        if key not in PALETTE or not color.startswith("#") or not is_hex:
+            keys, close = ", ".join(PALETTE), get_close_matches(key, PALETTE, 1)
+            hint = f"; did you mean {close[0]}?" if close and key not in PALETTE else ""
+            raise UsageError(
+                f"--color must be key=#rrggbb with a key of {keys}, got {pair!r}{hint}"
+            )
+        palette[key] = color
+    return palette
 
 
 def parse_width(value: str) -> float:
@@ -231,17 +242,6 @@ def parse_figsize(value: str | None) -> tuple[float, float] | None:
     if not (NARROWEST <= width <= WIDEST and NARROWEST <= height <= WIDEST):
         raise UsageError(f"--figsize must be 2 to 60 inches each way, got {value!r}")
     return width, height
-
-
-def _parse_color(pair: str) -> tuple[str, str]:
-    key, _, color = pair.partition("=")
-    digits = color.removeprefix("#")
-    is_hex = len(digits) == 6 and all(digit in "0123456789abcdefABCDEF" for digit in digits)
-    if key not in PALETTE or not color.startswith("#") or not is_hex:
-        keys, close = ", ".join(PALETTE), get_close_matches(key, PALETTE, 1)
-        hint = f"; did you mean {close[0]}?" if close and key not in PALETTE else ""
-        raise UsageError(f"--color must be key=#rrggbb with a key of {keys}, got {pair!r}{hint}")
-    return key, color
 
 
 assert tuple(GROUNDS) == STYLES, "analysis.names lists the styles for the command line"

@@ -98,32 +98,20 @@ def draw_table(axes: Axes, table: Table, box: Sequence[str], look: Look) -> None
     rows = [table.heads, *table.rows]
     for number, row in enumerate(rows):
         tall = table.row_lines(row) * size * LINE / 72 + ROW_GAP
-        _row(axes, table, row, (top + tall / 2, stretch), is_head=number == 0, look=look)
+        left, is_ours = 0.0, any(cell and cell[0].startswith(OURS) for cell in row)
+        color = look.colors["streaming"] if is_ours else look.ground.ink
+        is_bold = number == 0 or is_ours or len(row) == 1
+        for name, inches, cell in zip(table.columns, table.widths, row, strict=False):
+            is_text = name in table.texts or len(row) == 1
+            edge = left if is_text else left + inches + stretch
+            text = axes.text(edge, top + tall / 2, "\n".join(cell), fontsize=size, color=color)
+            text.set(ha="left" if is_text else "right", va="center", linespacing=1.12)
+            text.set_fontweight("bold" if is_bold else "normal")
+            left += inches + COLUMN_GAP + stretch
         top += tall
         ends = number + 1 == len(rows) or len(rows[number + 1]) == 1 or number == 0
         color = look.ground.quiet if ends else look.ground.grid
         axes.axhline(top, color=color, linewidth=0.7)
-
-
-def _row(
-    axes: Axes,
-    table: Table,
-    row: Sequence[Sequence[str]],
-    place: tuple[float, float],
-    *,
-    is_head: bool,
-    look: Look,
-) -> None:
-    (middle, stretch), left = place, 0.0
-    ours = any(cell and cell[0].startswith(OURS) for cell in row)
-    color = look.colors["streaming"] if ours else look.ground.ink
-    for name, wide, cell in zip(table.columns, table.widths, row, strict=False):
-        is_text = name in table.texts or len(row) == 1
-        edge = left if is_text else left + wide + stretch
-        written = axes.text(edge, middle, "\n".join(cell), fontsize=look.type.value, color=color)
-        written.set(ha="left" if is_text else "right", va="center", linespacing=1.12)
-        written.set_fontweight("bold" if is_head or ours or len(row) == 1 else "normal")
-        left += wide + COLUMN_GAP + stretch
 
 
 def _box_height(box: Sequence[str], look: Look) -> float:
