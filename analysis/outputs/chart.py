@@ -137,14 +137,21 @@ def select_points(frame: pd.DataFrame, chart: Encoding, blocks: Blocks) -> Point
 
 def draw_points(points: Points, axes: Sequence[Axes], look: Look) -> None:
     """Draw one panel for each value of `col`, in order."""
-    chart, rows = points.chart, points.rows
-    hues = sorted(rows[chart.hue].dropna().unique(), key=str) if chart.hue else [None]
+    chart = points.chart
+    hues = sorted(points.rows[chart.hue].dropna().unique(), key=str) if chart.hue else [None]
     colors = [*look.colors.values()]
     for one, (value, part) in zip(axes, panels(points), strict=True):
         for number, hue in enumerate(hues):
-            line = part if hue is None else part[part[chart.hue].eq(hue)]
-            style = (colors[number % len(colors)], MARKERS[number % len(MARKERS)])
-            _line(one, line, None if hue is None else str(hue), style)
+            rows = part if hue is None else part[part[chart.hue].eq(hue)]
+            color, marker = colors[number % len(colors)], MARKERS[number % len(MARKERS)]
+            solid, empty = rows[rows["hollow_why"].eq("")], rows[rows["hollow_why"].ne("")]
+            whole = rows[rows["low"].notna() & rows["high"].notna()]
+            low, high = whole["low"], whole["high"]
+            one.vlines(whole["x"], low, high, color=color, linewidth=1.2, alpha=0.7)
+            label = None if hue is None else str(hue)
+            (line,) = one.plot(solid["x"], solid["y"], marker=marker, color=color, label=label)
+            line.set_linestyle("-" if pd.api.types.is_numeric_dtype(rows["x"]) else "none")
+            one.plot(empty["x"], empty["y"], marker, color=color, markerfacecolor="white")
         one.set_xlabel(MEASURES.get(chart.x, Measure(chart.x)).label)
         one.set_ylabel(points.label)
         one.set_title("" if value is None else f"{chart.col} = {value}", parse_math=False)
@@ -210,16 +217,6 @@ def _refuse(what: str, differing: Sequence[str]) -> None:
         f"{what}: they differ in {', '.join(differing)}; tell them apart with hue={first!r} or "
         f"col={first!r}, or keep one: frame[frame[{first!r}] == ...]"
     )
-
-
-def _line(axes: Axes, rows: pd.DataFrame, label: str | None, style: tuple[str, str]) -> None:
-    color, marker = style
-    solid, empty = rows[rows["hollow_why"].eq("")], rows[rows["hollow_why"].ne("")]
-    whole = rows[rows["low"].notna() & rows["high"].notna()]
-    axes.vlines(whole["x"], whole["low"], whole["high"], color=color, linewidth=1.2, alpha=0.7)
-    (line,) = axes.plot(solid["x"], solid["y"], marker=marker, color=color, label=label)
-    line.set_linestyle("-" if pd.api.types.is_numeric_dtype(rows["x"]) else "none")
-    axes.plot(empty["x"], empty["y"], marker, color=color, markerfacecolor="white")
 
 
 def _scale(axes: Axes, rows: pd.DataFrame, chart: Encoding) -> None:

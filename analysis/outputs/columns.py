@@ -67,12 +67,17 @@ class Column:
     def figures(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         """Return the value, and low and high where the column has them, in the unit of `key`."""
         names = {"": self.value, "_low": self.low, "_high": self.high}
-        key = self.key or self.name
-        return {
-            key + suffix: _plain(row[name], self.factor if self.write else None)
-            for suffix, name in names.items()
-            if name is not None
-        }
+        plain: dict[str, Any] = {}
+        for suffix, name in names.items():
+            if name is None:
+                continue
+            value = None if is_missing(row[name]) else row[name]
+            value = value.item() if hasattr(value, "item") else value
+            if value is not None and self.write is not None and self.factor != 1:
+                value = float(value) * self.factor
+            is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
+            plain[(self.key or self.name) + suffix] = int(value) if is_whole else value
+        return plain
 
 
 EXACT_BELOW = 2.0**53
@@ -214,14 +219,3 @@ def block_rows(rows: pd.DataFrame) -> list[str]:
     """Return the row ids whose blocks the paired intervals of a table need."""
     known = pd.concat([rows["row_id"], rows["quality_partner"]]).dropna()
     return [str(row_id) for row_id in known.unique()]
-
-
-def _plain(value: Any, factor: float | None) -> Any:
-    """Turn a value of a frame into JSON's; a number in the unit of its key."""
-    if is_missing(value):
-        return None
-    value = value.item() if hasattr(value, "item") else value
-    if factor is not None and factor != 1:
-        value = float(value) * factor
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < EXACT_BELOW
-    return int(value) if is_whole else value

@@ -103,7 +103,32 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 def differences(both: pd.DataFrame, blocks: Blocks) -> Iterator[Difference]:
     """Yield the difference of every matched evaluation."""
     for row in both.to_dict("records"):
-        yield _difference({str(name): value for name, value in row.items()}, blocks)
+        interval = difference(blocks, row["row_id_b"], row["row_id_a"])
+        if interval is None and row["quality_b"]:
+            ratio = row["perplexity_b"] / row["perplexity_a"] - 1
+            interval = Interval(ratio, float("nan"), float("nan"))
+        comparable = row["timed_b"] and _same_place(row)
+        yield Difference(
+            model=model_name(str(row["model_a"])),
+            dataset=dataset_name(str(row["dataset_a"])),
+            method=str(row["method_label_a"]),
+            n_sink=_count(row["n_sink_a"]),
+            window_size=_count(row["window_size_a"]),
+            budget=_count(row["budget_a"]),
+            device_a=None if is_missing(row["device_name_a"]) else str(row["device_name_a"]),
+            device_b=None if is_missing(row["device_name_b"]) else str(row["device_name_b"]),
+            is_same_row=row["row_id_a"] == row["row_id_b"],
+            perplexity_a=_known(row["perplexity_a"]),
+            perplexity_b=_known(row["perplexity_b"]),
+            increase=_known(interval.value) if interval else None,
+            increase_low=_known(interval.low) if interval else None,
+            increase_high=_known(interval.high) if interval else None,
+            runtime_a=_known(row["runtime_ms_a"]),
+            runtime_b=_known(row["runtime_ms_b"]),
+            speedup=_known(row["runtime_ms_a"] / row["runtime_ms_b"]) if comparable else None,
+            speedup_low=_ratio(row, "min", "max") if comparable else None,
+            speedup_high=_ratio(row, "max", "min") if comparable else None,
+        )
 
 
 def _kinds(side: pd.DataFrame) -> pd.DataFrame:
@@ -169,35 +194,6 @@ def _beside(
     )
 
 
-def _difference(row: Mapping[str, Any], blocks: Blocks) -> Difference:
-    interval = difference(blocks, row["row_id_b"], row["row_id_a"])
-    if interval is None and row["quality_b"]:
-        ratio = row["perplexity_b"] / row["perplexity_a"] - 1
-        interval = Interval(ratio, float("nan"), float("nan"))
-    comparable = row["timed_b"] and _same_place(row)
-    return Difference(
-        model=model_name(str(row["model_a"])),
-        dataset=dataset_name(str(row["dataset_a"])),
-        method=str(row["method_label_a"]),
-        n_sink=_count(row["n_sink_a"]),
-        window_size=_count(row["window_size_a"]),
-        budget=_count(row["budget_a"]),
-        device_a=None if is_missing(row["device_name_a"]) else str(row["device_name_a"]),
-        device_b=None if is_missing(row["device_name_b"]) else str(row["device_name_b"]),
-        is_same_row=row["row_id_a"] == row["row_id_b"],
-        perplexity_a=_known(row["perplexity_a"]),
-        perplexity_b=_known(row["perplexity_b"]),
-        increase=_known(interval.value) if interval else None,
-        increase_low=_known(interval.low) if interval else None,
-        increase_high=_known(interval.high) if interval else None,
-        runtime_a=_known(row["runtime_ms_a"]),
-        runtime_b=_known(row["runtime_ms_b"]),
-        speedup=_known(row["runtime_ms_a"] / row["runtime_ms_b"]) if comparable else None,
-        speedup_low=_ratio(row, "min", "max") if comparable else None,
-        speedup_high=_ratio(row, "max", "min") if comparable else None,
-    )
-
-
 def _name(one: "Difference | Published", devices: list[str | None]) -> str:
     cache = "" if one.window_size is None else f", {one.n_sink} sinks, window {one.window_size:,}"
     places = " -> ".join(device or "unknown device" for device in devices)
@@ -208,7 +204,7 @@ def _count(value: Any) -> int | None:
     return None if is_missing(value) else int(value)
 
 
-def _same_place(row: Mapping[str, Any]) -> bool:
+def _same_place(row: Mapping[Hashable, Any]) -> bool:
     is_full = [row["latency_full_budget_a"], row["latency_full_budget_b"]]
     if is_missing(row["device_name_a"]) or False in is_full:
         return False
@@ -216,7 +212,7 @@ def _same_place(row: Mapping[str, Any]) -> bool:
     return all(one == other or (is_missing(one) and is_missing(other)) for one, other in pairs)
 
 
-def _ratio(row: Mapping[str, Any], above: str, below: str) -> float | None:
+def _ratio(row: Mapping[Hashable, Any], above: str, below: str) -> float | None:
     return _known(row[f"runtime_ms_{above}_a"] / row[f"runtime_ms_{below}_b"])
 
 

@@ -46,7 +46,12 @@ def write_results(frame: pd.DataFrame, folder: Path, form: str) -> Path:
         elif form == "parquet":
             frame.to_parquet(path, index=False)
         else:
-            path.write_text(_markdown(frame), encoding="utf-8")
+            lines = ["| " + " | ".join(SHOWN) + " |", "|" + " --- |" * len(SHOWN)]
+            for row in frame[list(SHOWN)].to_dict("records"):
+                values = ["" if value is None else value for value in plain_row(row).values()]
+                cells = [f"{one:.6g}" if isinstance(one, float) else str(one) for one in values]
+                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -59,12 +64,3 @@ def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
         is_whole = isinstance(bare, float) and bare.is_integer()
         plain[str(name)] = int(bare) if is_whole else bare
     return plain
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(SHOWN) + " |", "|" + " --- |" * len(SHOWN)]
-    for row in frame[list(SHOWN)].to_dict("records"):
-        values = ["" if value is None else value for value in plain_row(row).values()]
-        cells = [f"{value:.6g}" if isinstance(value, float) else str(value) for value in values]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"

@@ -219,11 +219,23 @@ def original(selection: Selection) -> Iterator[tuple[str, dict[str, Any]]]:
             name = dataset_name(dataset).replace(".", "_").replace("wikitext-103", "wikitext")
             yield f"{name}_result", _comparison(selection, dataset, chosen, ours, base)
     for varied in ("window_size", "n_sink"):
-        select = getattr(ablation, f"select_{varied}")
         try:
-            yield f"ablation_{varied}", _ablation(select(selection))
+            data: ablation.Ablation = getattr(ablation, f"select_{varied}")(selection)
         except MissingRowsError:
             continue  # an ablation that was not run has no file
+        rows = [plain_row(row) for row in data.rows.to_dict("records")]
+        entries = [
+            {
+                "n_sink": row["n_sink"],
+                "window_size": row["window_size"],
+                "max_cache_size": row["budget"],
+                **_values(row),
+                "compression_ratio": row["compression_ratio"],
+            }
+            for row in rows
+        ]
+        head = _head(data.selection, data.dataset, rows[-1])
+        yield f"ablation_{varied}", head | {"ablation_type": data.varied, "results": entries}
 
 
 def _comparison(
@@ -256,24 +268,6 @@ def _comparison(
         },
         "device": selection.setting["device_name"],
         "dtype": f"torch.{selection.setting['dtype']}" if selection.setting["dtype"] else None,
-    }
-
-
-def _ablation(data: ablation.Ablation) -> dict[str, Any]:
-    rows = [plain_row(row) for row in data.rows.to_dict("records")]
-    return {
-        **_head(data.selection, data.dataset, rows[-1]),
-        "ablation_type": data.varied,
-        "results": [
-            {
-                "n_sink": row["n_sink"],
-                "window_size": row["window_size"],
-                "max_cache_size": row["budget"],
-                **_values(row),
-                "compression_ratio": row["compression_ratio"],
-            }
-            for row in rows
-        ],
     }
 
 
