@@ -51,7 +51,11 @@ def load(store: str | PathLike[str] = "results", *, baseline_stride: int = 1) ->
     """
     opened = Store(store)
     frame = frames.load(opened, baseline_stride=baseline_stride, columns=frames.EVERYTHING)
-    typed = _typed(frame.drop(columns="reported"))
+    frame = frame.drop(columns="reported")
+    # Types that know a missing value.
+    flags = [name for name in ("hollow", *FLAGS) if name in frame]
+    counts = [name for name in COUNTS if name in frame]
+    typed = frame.astype(dict.fromkeys(flags, "boolean") | dict.fromkeys(counts, "Int64"))
     typed.attrs.update({STORE: opened.uri, STRIDE: baseline_stride})
     return typed
 
@@ -225,15 +229,8 @@ def _blocks(frame: pd.DataFrame, row_ids: Sequence[str]) -> blocks.Blocks:
     return {} if uri is None else blocks.read(Store(uri), row_ids)
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give counts and flags types that know a missing value."""
-    flags = [name for name in ("hollow", *FLAGS) if name in frame]
-    counts = [name for name in COUNTS if name in frame]
-    return frame.astype(dict.fromkeys(flags, "boolean") | dict.fromkeys(counts, "Int64"))
-
-
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Undo `_typed`: what the figures were written for."""
+    """Undo the types that `load` gives to counts and flags: what the figures were written for."""
     counts = {name: "float64" for name, kind in frame.dtypes.items() if str(kind) == "Int64"}
     flags = {name: object for name, kind in frame.dtypes.items() if str(kind) == "boolean"}
     plain = frame.astype({**counts, **flags})

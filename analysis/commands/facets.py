@@ -32,18 +32,15 @@ def groups(frame: "pd.DataFrame", options: Mapping[str, Any], store: str) -> "di
     if by is None:
         return comparable.on_one_text({"": comparable.choose(frame, **where)})
     rows = frame
-    if not asked:
-        rows = frame[frame[comparable.FACETS[by]].isin(_compared(frame, comparable.FACETS[by]))]
+    if not asked:  # only what has compared results
+        column = frame[comparable.FACETS[by]]
+        paired = frame["quality_partner"].notna() | frame["speed_partner"].notna()
+        rows = frame[column.isin(column[paired].dropna().unique())]
     found = comparable.split(rows, by, **where)
     found = comparable.fullest(found, MOST_ASKED if asked else MOST)
     if len(found) == 1:
         found = {"": next(iter(found.values()))}
     return found if by == "text" else comparable.on_one_text(found)
-
-
-def _compared(frame: "pd.DataFrame", column: str) -> "list[Any]":
-    paired = frame["quality_partner"].notna() | frame["speed_partner"].notna()
-    return list(frame.loc[paired, column].dropna().unique())
 
 
 def notes_left_out(

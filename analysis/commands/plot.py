@@ -3,6 +3,7 @@
 import re
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from analysis.drawing.style import Look
     from analysis.figures.registry import Drawn
-    from analysis.rows.comparable import Selection
     from orchestrator.store.store import Store
 
 
@@ -128,7 +128,7 @@ def plot(
     look = _look(options)
     store = open_store(options["uri"])
     frame = on_device(read_frame(store, options, partners=True), options["device"])
-    folder = out or _default_folder(store.storage.local_root)
+    folder = out or (store.storage.local_root or Path("results")) / "figures"
     run = Run(store, names or FIGURES, folder, image_format, look)
     drawn = list(_draw(run, frame, options))
     _explain(run, drawn, frame)
@@ -169,20 +169,25 @@ def _draw_once(
     run: Run, frame: "pd.DataFrame", options: dict[str, Any], suffix: str
 ) -> "Iterator[Drawn]":
     from analysis.figures.registry import draw_all
+    from analysis.outputs.folder import size
+    from analysis.rows import published
 
     groups = facets.groups(frame, options, run.store.uri)
-    if run.look.published:
-        _warn_if_unpublished(groups)
+    models = sorted({str(group.setting["model"]) for group in groups.values()})
+    known = published.models()
+    if run.look.published and not any(published.base_name(model) in known for model in models):
+        warn(
+            f"--published: nothing is known for {', '.join(models)}; "
+            f"there are numbers for {', '.join(known)}"
+        )
     for note in facets.notes_left_out(frame, groups, options):
         warn(note)
-
-    def target(name: str) -> Path:
-        return run.target(name, suffix)
-
-    for one in draw_all(
-        run.store, groups, run.names, target, run.look, hue=options["hue"] is not None
-    ):
-        _tell(one)
+    target, hue = partial(run.target, suffix=suffix), options["hue"] is not None
+    for one in draw_all(run.store, groups, run.names, target, run.look, hue=hue):
+        if one.path:
+            click.echo(f"{one.path}  {size(one.path)}")
+        for problem in (*one.missing, *([one.refused] if one.refused else ())):
+            warn(f"{one.name}: {problem}")
         yield one
 
 
@@ -205,41 +210,11 @@ def _look(options: dict[str, Any]) -> "Look":
     )
 
 
-def _warn_if_unpublished(groups: "dict[str, Selection]") -> None:
-    from analysis.rows import published
-
-    models = {str(group.setting["model"]) for group in groups.values()}
-    if not any(published.base_name(model) in published.models() for model in models):
-        known = ", ".join(published.models())
-        names = ", ".join(sorted(models))
-        warn(f"--published: nothing is known for {names}; there are numbers for {known}")
-
-
-def _default_folder(local_root: Path | None) -> Path:
-    return (local_root or Path("results")) / "figures"
-
-
 def _explain(run: Run, drawn: "list[Drawn]", frame: "pd.DataFrame") -> None:
     """Write beside the pictures what they show and how they are made again."""
     from analysis.outputs import folder
 
-    entries = [
-        folder.SavedFigure(
-            path=one.path,
-            title=one.title,
-            caption=one.caption,
-            command=_command(one.name),
-            rows=frame[frame["row_id"].isin(one.row_ids)],
-        )
-        for one in drawn
-        if one.path
-    ]
-    for path in folder.explain(entries, run.folder) if entries else ():
-        click.echo(f"{path}  {folder.size(path)}")
-
-
-def _command(name: str) -> str:
-    """Return the command that draws one figure as this call did."""
+    # The command that draws one figure as this call did.
     context = click.get_current_context()
     words = ["analysis", "plot"]
     for option in context.command.params:
@@ -247,16 +222,18 @@ def _command(name: str) -> str:
         given = context.get_parameter_source(str(option.name)) == ParameterSource.COMMANDLINE
         if not given or option.name == "names":
             continue
-        values = value if isinstance(value, tuple) else (value,)
-        for one in values:
+        for one in value if isinstance(value, tuple) else (value,):
             words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
-    return shlex.join([*words, "--figure", name])
-
-
-def _tell(drawn: "Drawn") -> None:
-    if drawn.path:
-        from analysis.outputs.folder import size
-
-        click.echo(f"{drawn.path}  {size(drawn.path)}")
-    for problem in (*drawn.missing, *([drawn.refused] if drawn.refused else ())):
-        warn(f"{drawn.name}: {problem}")
+    entries = [
+        folder.SavedFigure(
+            path=one.path,
+            title=one.title,
+            caption=one.caption,
+            command=shlex.join([*words, "--figure", one.name]),
+            rows=frame[frame["row_id"].isin(one.row_ids)],
+        )
+        for one in drawn
+        if one.path
+    ]
+    for path in folder.explain(entries, run.folder) if entries else ():
+        click.echo(f"{path}  {folder.size(path)}")

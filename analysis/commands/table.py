@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from analysis.rows.comparable import Selection
 
 
+ORDER = ["source", "model", "dtype", "dataset", "method", "n_sink", "budget", "device_name"]
+"""Of the rows where every result is listed."""
+
+
 @click.command()
 @row_options
 @strict_option
@@ -52,7 +56,7 @@ def table(form: str, everything: bool, columns: str | None, **options: Any) -> N
     frame = on_device(read, options["device"])
     groups = each(frame, store=store.uri, stride=options["stride"])
     found = [] if everything else _summaries(groups)
-    rows = _sorted(frame) if everything else _joined(found)
+    rows = frame.sort_values(ORDER, ignore_index=True) if everything else _joined(found)
     sums = blocks.read(store, shown.block_rows(rows))
     rows = shown.prepared(rows, sums)
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
@@ -87,11 +91,6 @@ def _joined(found: "list[Summary]") -> "pd.DataFrame":
     import pandas as pd
 
     return pd.concat([one.rows for one in found], ignore_index=True)
-
-
-def _sorted(frame: "pd.DataFrame") -> "pd.DataFrame":
-    keys = ["source", "model", "dtype", "dataset", "method", "n_sink", "budget", "device_name"]
-    return frame.sort_values(keys, kind="stable", ignore_index=True)
 
 
 def _explain(found: "list[Summary]", sums: "Blocks") -> None:
