@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from analysis.rows.blocks import Blocks
     from analysis.rows.comparable import Selection
 
-
 ORDER = ["source", "model", "dtype", "dataset", "method", "n_sink", "budget", "device_name"]
 """Of the rows where every result is listed."""
 
@@ -55,8 +54,10 @@ def table(form: str, everything: bool, columns: str | None, **options: Any) -> N
     read = read_frame(store, options, everything=bool(columns), partners=not everything)
     frame = on_device(read, options["device"])
     groups = each(frame, store=store.uri, stride=options["stride"])
-    found = [] if everything else _summaries(groups)
-    rows = frame.sort_values(ORDER, ignore_index=True) if everything else _joined(found)
+    if not everything:
+        found, rows = _summaries(groups)
+    else:
+        found, rows = [], frame.sort_values(ORDER, kind="stable", ignore_index=True)
     sums = blocks.read(store, shown.block_rows(rows))
     rows = shown.prepared(rows, sums)
     names = [name.strip() for name in (columns or "").split(",") if name.strip()]
@@ -68,8 +69,10 @@ def table(form: str, everything: bool, columns: str | None, **options: Any) -> N
             warn(missing)
 
 
-def _summaries(groups: "list[Selection]") -> "list[Summary]":
-    """Summarise each group; one without a streaming row is named and left out."""
+def _summaries(groups: "list[Selection]") -> "tuple[list[Summary], pd.DataFrame]":
+    """Summarise each group and join the rows; one without a streaming row is named, left out."""
+    import pandas as pd
+
     from analysis.errors import MissingRowsError
     from analysis.figures import results_summary
 
@@ -84,13 +87,7 @@ def _summaries(groups: "list[Selection]") -> "list[Summary]":
     for group, why in lacking:
         place = f"{group.setting['model']} on {group.setting['device_name'] or 'an unknown device'}"
         warn(f"{place} is left out (--all shows it): {why.what}")
-    return found
-
-
-def _joined(found: "list[Summary]") -> "pd.DataFrame":
-    import pandas as pd
-
-    return pd.concat([one.rows for one in found], ignore_index=True)
+    return found, pd.concat([one.rows for one in found], ignore_index=True)
 
 
 def _explain(found: "list[Summary]", sums: "Blocks") -> None:
