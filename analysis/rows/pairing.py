@@ -204,7 +204,7 @@ def _take(frame: pd.DataFrame, column: str, partner: pd.Series) -> pd.Series:
 
 
 def _with_partners(frame: pd.DataFrame, quality: pd.Series, speed: pd.Series) -> pd.DataFrame:
-    """Add what the partners of each row say: of its perplexity, of its speed, or why of none."""
+    """Add what the partners of a row say of its perplexity and its speed, or why not of speed."""
     sampled = _take(frame, "recompute_blocks", quality).astype(float)
     perplexity = _take(frame, "perplexity", quality).where(sampled.isna())
     runtime = _take(frame, "runtime_ms", speed)
