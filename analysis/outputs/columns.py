@@ -71,7 +71,7 @@ class Column:
         for suffix, name in names.items():
             if name is None:
                 continue
-            value = None if is_missing(row[name]) else row[name]
+            value: Any = None if is_missing(row[name]) else row[name]
             value = value.item() if hasattr(value, "item") else value
             if value is not None and self.write is not None and self.factor != 1:
                 value = float(value) * self.factor
