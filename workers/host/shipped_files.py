@@ -5,6 +5,8 @@ The copy is used even if the same path exists there: only the driver's content i
 stands for. Rows keep the driver's paths.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import shutil
@@ -13,6 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from workers.contract.file_datasets import (
     FILE_PREFIX,
@@ -23,6 +26,7 @@ from workers.contract.file_datasets import (
 )
 from workers.contract.spec import EvalSpec, is_local_model
 
+_PREFIX, _LOCK, _UNLOCKED = "sinksweep-files-", ".in-use", ".to-be-locked"
 LARGEST = 64_000_000
 """Bytes; what is larger has to be on a path that the workers share."""
 
@@ -58,13 +62,14 @@ class Shelf:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
+        self._lock: IO[str] | None = None
         self._places: dict[str, str] = {}
 
     def put(self, shipments: Mapping[str, bytes]) -> None:
         """Unpack archives by the path that they stand for."""
         for path, packed in shipments.items():
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="sinksweep-files-"))
+                self._folder = self._own_folder()
             target = self._folder / hashlib.sha256(packed).hexdigest()[:16]
             with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
                 if hasattr(tarfile, "data_filter"):  # later releases of every Python we support
@@ -77,6 +82,20 @@ class Shelf:
             else:
                 root, rest = Path(path).expanduser(), "/" * path.endswith("/")
             self._places[path] = f"{target / root.name}{rest}"
+
+    def _own_folder(self) -> Path:
+        """Make a folder, and remove those of workers that were killed and could not do it.
+
+        A folder is in use as long as its lock is held; the kernel lets it go with the process.
+        """
+        for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+            with contextlib.suppress(OSError), lock.open() as file:  # in use, or somebody else's
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = (folder / _UNLOCKED).open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        return (folder / _UNLOCKED).rename(folder / _LOCK).parent
 
     def localise(self, spec: EvalSpec) -> EvalSpec:
         """Return the spec with the paths of what was shipped; its run id is the same."""
@@ -94,4 +113,6 @@ class Shelf:
         """Remove everything."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder, self._places = None, {}
+        if self._lock is not None:
+            self._lock.close()
+        self._folder, self._lock, self._places = None, None, {}

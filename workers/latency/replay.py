@@ -8,6 +8,8 @@ A record is believed only if it repeats the step's own logits; where none can be
 that looks at values, say), the step runs as it is, and the row says so.
 """
 
+import math
+import time
 import warnings
 from collections.abc import Callable
 
@@ -17,7 +19,9 @@ from torch import Tensor, nn
 from workers.latency.steppers import Recordable
 
 CHECKED_STEPS = 8
-"""Steps whose logits a record must repeat."""
+"""Steps whose logits a record must repeat, or …"""
+CHECK_SECONDS = 1.0
+"""… as many as the step takes so long for, two at least: a long one is a large part of the time."""
 WARM_STEPS = 3
 """Steps before a CUDA capture, in which libraries allocate their workspaces."""
 TOLERANCE = 1e-3
@@ -49,12 +53,11 @@ def recorded(stepper: Recordable, device: torch.device, n_steps: int) -> Recorde
 
     n_steps: how many queries the stepper has. Running out of memory is raised, as in any step.
     """
-    n_checked = min(CHECKED_STEPS, n_steps)
-    expected = _logits(stepper, stepper.forward, n_checked)
+    expected = _logits(stepper, stepper.forward, min(CHECKED_STEPS, n_steps), CHECK_SECONDS)
     try:
         stepper.reset()
         replay = _cuda_graph(stepper, device) if device.type == "cuda" else _trace(stepper)
-        actual = _logits(stepper, replay, n_checked)
+        actual = _logits(stepper, replay, len(expected))
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, TypeError, ValueError):  # the step ran: it is the recording that failed
@@ -67,10 +70,13 @@ def recorded(stepper: Recordable, device: torch.device, n_steps: int) -> Recorde
 
 
 @torch.inference_mode()
-def _logits(stepper: Recordable, step: Replay, n_steps: int) -> Tensor:
-    """Return the logits of the first steps, [n_steps, vocab]."""
+def _logits(stepper: Recordable, step: Replay, n_steps: int, seconds: float = math.inf) -> Tensor:
+    """Return the logits of the first steps, [n, vocab]: n_steps, or two and what time allows."""
     stepper.reset()
-    return torch.stack([step().clone() for _ in range(n_steps)])
+    began, found = time.perf_counter(), [step().clone()]
+    while len(found) < n_steps and (len(found) < 2 or time.perf_counter() - began < seconds):
+        found.append(step().clone())
+    return torch.stack(found)
 
 
 def _cuda_graph(stepper: Recordable, device: torch.device) -> Replay:

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +35,38 @@ def test_a_shipped_text_and_model_are_found_on_the_other_side(tmp_path: Path) ->
     assert there.run_id == given.run_id
     shelf.close()
     assert not Path(path).exists()
+
+
+KILLED = """
+import os, signal, sys
+from workers.host.shipped_files import Shelf, pack
+shelf = Shelf()
+shelf.put({sys.argv[1]: pack(sys.argv[1])})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_worker_left_is_removed_and_what_a_living_one_uses_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, temporary = tmp_path / "text.txt", tmp_path / "tmp"
+    text.write_text("words")
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    living, packed = Shelf(), pack(str(text))
+    assert packed is not None
+    living.put({str(text): packed})
+    subprocess.run([sys.executable, "-c", KILLED, str(text)], env=environment, check=False)
+    assert len(list(temporary.iterdir())) == 2
+    shelf = Shelf()
+    shelf.put({str(text): packed})
+    assert len(list(temporary.iterdir())) == 2
+    there = living.localise(spec(1, dataset=f"file:{text}")).dataset
+    assert Path(there.removeprefix("file:")).read_text() == "words"
+    living.close()
+    shelf.close()
+    assert list(temporary.iterdir()) == []
 
 
 def test_what_is_not_local_is_not_shipped() -> None:
