@@ -4,7 +4,7 @@ Values are checked once per distinct value before anything is multiplied, and co
 counted before any is built.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -61,7 +61,10 @@ class Entry:
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """Yield every combination, the excluded ones too."""
-        rows = [dict(zip(self.zipped, row, strict=True)) for row in _rows(self.zipped)]
+        rows = [
+            dict(zip(self.zipped, row, strict=True))
+            for row in zip(*self.zipped.values(), strict=True)
+        ]
         for row in rows or [{}]:
             for values in product(*self.axes.values()):
                 yield {**self.fixed, **row, **dict(zip(self.axes, values, strict=True))}
@@ -80,8 +83,31 @@ def check_fields(found: LocatedYaml) -> None:
 
 def read_entries(found: LocatedYaml) -> list[Entry]:
     """Return the entries of a grid whose shape and fields are known to be right."""
-    defaults = found.value.get("defaults", {})
-    return [_read_entry(index, entry, defaults) for index, entry in enumerate(found.value["grids"])]
+    entries = []
+    for index, entry in enumerate(found.value["grids"]):
+        zipped = dict(entry.get("zip") or {})
+        fields = {name: value for name, value in entry.items() if name not in _ENTRY_OPTIONS}
+        varied = {*fields, *zipped}
+        # A default revision belongs to the default model or dataset, not to the entry's own.
+        fixed = {
+            name: value
+            for name, value in found.value.get("defaults", {}).items()
+            if name not in varied and _REVISION_OF.get(name) not in varied
+        }
+        read = Entry(
+            index=index,
+            path=("grids", index),
+            fixed=fixed,
+            axes={name: axis(name, value) for name, value in fields.items()},
+            zipped=zipped,
+            excludes=tuple(
+                {name: axis(name, value) for name, value in exclude.items()}
+                for exclude in entry.get("exclude", [])
+            ),
+            priority=entry.get("priority", 0),
+        )
+        entries.append(read)
+    return entries
 
 
 def excluded(combination: Mapping[str, Any], exclude: Mapping[str, list[Any]]) -> bool:
@@ -89,30 +115,6 @@ def excluded(combination: Mapping[str, Any], exclude: Mapping[str, list[Any]]) -
     return all(
         _as_yaml(combination.get(name, DEFAULTS.get(name))) in map(_as_yaml, values)
         for name, values in exclude.items()
-    )
-
-
-def _read_entry(index: int, entry: Mapping[str, Any], defaults: Mapping[str, Any]) -> Entry:
-    zipped = dict(entry.get("zip") or {})
-    fields = {name: value for name, value in entry.items() if name not in _ENTRY_OPTIONS}
-    varied = {*fields, *zipped}
-    # A default revision belongs to the default model or dataset, not to the entry's own.
-    fixed = {
-        name: value
-        for name, value in defaults.items()
-        if name not in varied and _REVISION_OF.get(name) not in varied
-    }
-    return Entry(
-        index=index,
-        path=("grids", index),
-        fixed=fixed,
-        axes={name: axis(name, value) for name, value in fields.items()},
-        zipped=zipped,
-        excludes=tuple(
-            {name: axis(name, value) for name, value in exclude.items()}
-            for exclude in entry.get("exclude", [])
-        ),
-        priority=entry.get("priority", 0),
     )
 
 
@@ -181,7 +183,11 @@ def wrong_value(name: str, value: Any) -> str | None:
     if name not in DEFAULTS_KEYS:
         return unknown_key(name, DEFAULTS_KEYS)
     if name == "measure":
-        return _wrong_measure(value)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            return f"must be a list of {', '.join(MEASURES)}, for example [quality], got {value!r}"
+        message = _spec_problem("measure", value)
+        unknown = [word for word in value if word not in MEASURES]
+        return message and message + (did_you_mean(unknown[0], MEASURES) if unknown else "")
     if isinstance(value, dict | list):
         given = describe_value(value)
         return f"must be one value, got {given}; lists belong into an entry under grids"
@@ -194,14 +200,6 @@ def wrong_value(name: str, value: Any) -> str | None:
     return message + (did_you_mean(value, _CHOICES.get(name, ())) or quoted)
 
 
-def _wrong_measure(value: Any) -> str | None:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        return f"must be a list of {', '.join(MEASURES)}, for example [quality], got {value!r}"
-    message = _spec_problem("measure", value)
-    unknown = [word for word in value if word not in MEASURES]
-    return message and message + (did_you_mean(unknown[0], MEASURES) if unknown else "")
-
-
 def _spec_problem(name: str, value: Any) -> str | None:
     # The rest of this spec is right, and `dense` has no budget that could be 0.
     rest = {"model": "demo", "dataset": "pydoc", "method": "dense"}
@@ -210,10 +208,6 @@ def _spec_problem(name: str, value: Any) -> str | None:
     except SpecError as error:
         return next((message for field, message in error.problems if field == name), None)
     return None
-
-
-def _rows(zipped: Mapping[str, list[Any]]) -> Iterable[tuple[Any, ...]]:
-    return zip(*zipped.values(), strict=True)
 
 
 def _as_yaml(value: Any) -> Any:

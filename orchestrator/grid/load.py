@@ -74,7 +74,11 @@ def _expand(found: LocatedYaml, overrides: Sequence[str], confirm_large: bool) -
     check_fields(found)
     _raise_problems(found)
     entries = read_entries(found)
-    _check_size(found, entries, confirm_large)
+    count = sum(entry.n_combinations for entry in entries)
+    if count > LARGE and not confirm_large:
+        message = f"expands to {count:,} combinations, more than {LARGE:,}; confirm with --yes"
+        found.report(("grids",), message)
+        _raise_problems(found)
     evaluations, n_folded = _fold(found, entries, overridden)
     _raise_problems(found)
     return Sweep(
@@ -88,14 +92,6 @@ def _expand(found: LocatedYaml, overrides: Sequence[str], confirm_large: bool) -
 def _raise_problems(found: LocatedYaml) -> None:
     if found.problems:
         raise GridError(found.problems)
-
-
-def _check_size(found: LocatedYaml, entries: Sequence[Entry], confirmed: bool) -> None:
-    count = sum(entry.n_combinations for entry in entries)
-    if count > LARGE and not confirmed:
-        message = f"expands to {count:,} combinations, more than {LARGE:,}; confirm with --yes"
-        found.report(("grids",), message)
-        _raise_problems(found)
 
 
 def _fold(
@@ -147,11 +143,8 @@ def _spec(
         for name, message in error.problems:
             found.report((*entry.path, name), message)
     except LookupFailedError as error:
-        found.report(_origin(found, entry, error.field), str(error))
+        # Where the entry's value stands: in the entry, its zip or the defaults.
+        own, zipped = (*entry.path, error.field), (*entry.path, "zip", error.field)
+        places = [own, zipped, ("defaults", error.field)]
+        found.report(next((path for path in places if path in found.places), own), str(error))
     return None
-
-
-def _origin(found: LocatedYaml, entry: Entry, name: str) -> tuple[str | int, ...]:
-    """Return where an entry's value of a field stands: in the entry, its zip or the defaults."""
-    places = [(*entry.path, name), (*entry.path, "zip", name), ("defaults", name)]
-    return next((path for path in places if path in found.places), (*entry.path, name))

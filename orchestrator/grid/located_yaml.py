@@ -52,20 +52,47 @@ class LocatedYaml:
 
 def read_yaml(path: Path) -> LocatedYaml:
     """Read a YAML file; raises `GridError` where it is not one mapping of plain values."""
-    return parse_yaml(_read_text(path), str(path))
+    if path.is_dir():
+        raise _error(str(path), None, "is a directory; name a YAML file in it")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _error(str(path), None, f"cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise _error(str(path), None, f"is larger than {MAX_BYTES:,} bytes; is it a grid?")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"not UTF-8 text (byte 0x{content[error.start]:02x}); save the grid as UTF-8 YAML"
+        raise _error(str(path), line, message) from error
+    return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, name: str) -> LocatedYaml:
     """Parse YAML text that is called `name` in messages; raises `GridError`."""
-    loader = _PlainLoader(text) if _is_text(text, name) else None
+    if strange := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        line = text.count("\n", 0, strange.start()) + 1
+        message = f"a control character ({strange.group()!r}); a grid is a text file in YAML"
+        raise _error(name, line, message)
+    loader = _PlainLoader(text)
     try:
-        root = loader.get_single_node() if loader else None
+        root = loader.get_single_node()
         if root is None:
             raise _error(name, 1, "the file is empty; a grid needs the keys sweep and grids")
         found = LocatedYaml(name, None)
         found.value = _convert(root, (), found)
     except yaml.YAMLError as error:
-        raise _syntax_error(name, error) from error
+        mark = getattr(error, "problem_mark", None)
+        problem = str(getattr(error, "problem", None) or error)
+        if "'\\t'" in problem:
+            message = "a tab; YAML is indented with spaces"
+        elif "expected a single document" in str(error):
+            message = "a second document (---); a grid file holds one"
+        else:
+            message = f"not valid YAML here or just above: {problem}"
+        raise _error(name, None if mark is None else mark.line + 1, message) from error
     except RecursionError as error:
         raise _error(name, 1, "the values are nested too deeply for a grid") from error
     return found
@@ -108,33 +135,6 @@ _PlainLoader.add_implicit_resolver(
 )
 
 
-def _read_text(path: Path) -> str:
-    if path.is_dir():
-        raise _error(str(path), None, "is a directory; name a YAML file in it")
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise _error(str(path), None, f"cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise _error(str(path), None, f"is larger than {MAX_BYTES:,} bytes; is it a grid?")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        message = f"not UTF-8 text (byte 0x{content[error.start]:02x}); save the grid as UTF-8 YAML"
-        raise _error(str(path), line, message) from error
-
-
-def _is_text(text: str, name: str) -> bool:
-    strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
-    if strange is None:
-        return True
-    line = text.count("\n", 0, strange.start()) + 1
-    message = f"a control character ({strange.group()!r}); a grid is a text file in YAML"
-    raise _error(name, line, message)
-
-
 def _convert(node: yaml.Node, path: KeyPath, found: LocatedYaml) -> Any:
     """Return the plain value of a node, noting its place and its problems in `found`."""
     line = node.start_mark.line + 1
@@ -158,7 +158,12 @@ def _convert_mapping(node: yaml.MappingNode, path: KeyPath, found: LocatedYaml) 
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
         place = f"{found.name}:{key_node.start_mark.line + 1}"
         if key == MERGE_KEY and key_node.style is None:
-            merged += _mappings_to_merge(value_node, place, found)
+            items = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            if all(isinstance(item, yaml.MappingNode) for item in items):
+                merged += items
+            else:
+                message = "must be an alias of a mapping, or a list of such, for example <<: *base"
+                found.problems.append(GridProblem(place, MERGE_KEY, message))
             continue
         if key in values:
             first = found.places[(*path, key)]
@@ -187,28 +192,6 @@ def _merge(
             found.places |= {(*path, *below): place for below, place in parts}
     if len(found.places) > MAX_VALUES:
         raise _error(found.name, node.start_mark.line + 1, "the aliases expand to too many values")
-
-
-def _mappings_to_merge(node: yaml.Node, place: str, found: LocatedYaml) -> list[yaml.MappingNode]:
-    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    if all(isinstance(item, yaml.MappingNode) for item in items):
-        return list(items)
-    message = "must be an alias of a mapping, or a list of such, for example <<: *base"
-    found.problems.append(GridProblem(place, MERGE_KEY, message))
-    return []
-
-
-def _syntax_error(name: str, error: yaml.YAMLError) -> GridError:
-    mark = getattr(error, "problem_mark", None)
-    line = None if mark is None else mark.line + 1
-    problem = str(getattr(error, "problem", None) or error)
-    if "'\\t'" in problem:
-        message = "a tab; YAML is indented with spaces"
-    elif "expected a single document" in str(error):
-        message = "a second document (---); a grid file holds one"
-    else:
-        message = f"not valid YAML here or just above: {problem}"
-    return _error(name, line, message)
 
 
 def _error(name: str, line: int | None, message: str) -> GridError:

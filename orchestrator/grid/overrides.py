@@ -24,16 +24,6 @@ def apply_overrides(found: LocatedYaml, overrides: Sequence[str]) -> frozenset[s
 
     Raises `GridError` for an override that is not `key=value` with a known key.
     """
-    settings, problems = _parse(overrides)
-    if problems:
-        raise GridError(problems)
-    if isinstance(found.value, dict):
-        for key, value in settings.items():
-            _apply(found, key, value)
-    return frozenset(settings) & frozenset(FIELD_NAMES)
-
-
-def _parse(overrides: Sequence[str]) -> tuple[dict[str, Any], list[GridProblem]]:
     settings: dict[str, Any] = {}
     problems = []
     for text in overrides:
@@ -47,28 +37,29 @@ def _parse(overrides: Sequence[str]) -> tuple[dict[str, Any], list[GridProblem]]
             settings[key] = parse_value(value)
         except ValueError as error:
             problems.append(GridProblem(PLACE, key if equals else "", str(error)))
-    return settings, problems
+    if problems:
+        raise GridError(problems)
+    if isinstance(found.value, dict):
+        for key, setting in settings.items():
+            _apply(found, key, setting)
+    return frozenset(settings) & frozenset(FIELD_NAMES)
 
 
 def _apply(found: LocatedYaml, key: str, value: Any) -> None:
     section, _, name = key.rpartition(".")
     if key in FIELD_NAMES:
-        _set_everywhere(found, key, value)
+        grids = found.value.get("grids")
+        for index, entry in enumerate(grids if isinstance(grids, list) else []):
+            if not isinstance(entry, dict):
+                continue
+            zipped = entry.get("zip")
+            if isinstance(zipped, dict) and zipped.pop(key, None) is not None and not zipped:
+                del entry["zip"]
+            _set(found, entry, ("grids", index, key), value)
     elif not section:
         _set(found, found.value, (key,), value)
     elif isinstance(part := found.value.setdefault(section, {}), dict):
         _set(found, part, (section, name), value)
-
-
-def _set_everywhere(found: LocatedYaml, name: str, value: Any) -> None:
-    grids = found.value.get("grids")
-    for index, entry in enumerate(grids if isinstance(grids, list) else []):
-        if not isinstance(entry, dict):
-            continue
-        zipped = entry.get("zip")
-        if isinstance(zipped, dict) and zipped.pop(name, None) is not None and not zipped:
-            del entry["zip"]
-        _set(found, entry, ("grids", index, name), value)
 
 
 def _set(found: LocatedYaml, part: dict[str, Any], path: KeyPath, value: Any) -> None:

@@ -71,7 +71,19 @@ def check_shape(found: LocatedYaml) -> None:
         GridShape.model_validate(found.value)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            found.report(item["loc"], _message(item["type"], item["loc"], item))
+            kind, place = item["type"], item["loc"]
+            if kind == "extra_forbidden":
+                inside = ResourcesShape if len(place) > 1 else GridShape
+                message = unknown_key(str(place[-1]), inside.model_fields)
+            elif kind == "missing":
+                message = "is required"
+            elif place[-1:] == ("gpus",) and kind == "less_than_equal":
+                allowed = "must be 0 or 1: more than one GPU per evaluation is refused for now"
+                message = f"{allowed}, got {describe_value(item['input'])}"
+            else:
+                allowed = _ALLOWED.get(kind, item["msg"]).format(**item.get("ctx", {}))
+                message = f"{allowed}, got {describe_value(item['input'])}"
+            found.report(place, message)
 
 
 def describe_value(value: Any) -> str:
@@ -95,16 +107,3 @@ def unknown_key(key: str, allowed: Iterable[str]) -> str:
     """Return the message for a key that is not among the allowed ones."""
     words = list(allowed)
     return f"unknown key{did_you_mean(key, words)}; allowed: {', '.join(words)}"
-
-
-def _message(kind: str, loc: tuple[str | int, ...], item: Any) -> str:
-    if kind == "extra_forbidden":
-        inside = ResourcesShape if len(loc) > 1 else GridShape
-        return unknown_key(str(loc[-1]), inside.model_fields)
-    if kind == "missing":
-        return "is required"
-    if loc[-1:] == ("gpus",) and kind == "less_than_equal":
-        given = describe_value(item["input"])
-        return f"must be 0 or 1: more than one GPU per evaluation is refused for now, got {given}"
-    allowed = _ALLOWED.get(kind, item["msg"]).format(**item.get("ctx", {}))
-    return f"{allowed}, got {describe_value(item['input'])}"

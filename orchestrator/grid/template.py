@@ -54,7 +54,10 @@ def grid_text(model: str, text: str, file: str, *, gpus: int) -> str:
 
     text: a data set by name, or the path of a file, a folder or a pattern.
     """
-    dataset = text if text in NAMED_DATASETS or text.startswith(FILE_PREFIX) else _dataset(text)
+    dataset = text
+    if text not in NAMED_DATASETS and not text.startswith(FILE_PREFIX):
+        lacks_slash = Path(text).is_dir() and text[-1:] != "/"
+        dataset = f"{FILE_PREFIX}{text}{'/' if lacks_slash else ''}"
     positions = _positions(model)
     length = positions or UNKNOWN_LENGTH
     room = length - max(SINKS) - 1  # the newest token is not in the cache
@@ -86,10 +89,6 @@ def grid_text(model: str, text: str, file: str, *, gpus: int) -> str:
 def has_gpu() -> bool:
     """Tell whether this machine has an NVIDIA GPU, without loading torch."""
     return any(Path("/proc/driver/nvidia/gpus").glob("*"))
-
-
-def _dataset(text: str) -> str:
-    return f"{FILE_PREFIX}{text}/" if Path(text).is_dir() and text[-1:] != "/" else f"file:{text}"
 
 
 def _positions(model: str) -> int | None:
