@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -91,14 +92,18 @@ def compact(store: Store) -> Compacted:
     Raises `StoreError` if the store cannot be read or written.
     """
     running = tuple(read_drivers(store.storage))
+    in_use = tuple(f"part-{writer}-" for writer in running)
     before = after = 0
     damaged: list[str] = []
     for folder in (TRIALS_FOLDER, DOCUMENTS_FOLDER):
         everything = part_names(store.storage, folder)
         before += len(everything)
-        names = [name for name in everything if not name.startswith(_prefixes(running))]
+        names = [name for name in everything if not name.startswith(in_use)]
         if len(names) > 1:
-            keep = _unfinished(store) if folder == DOCUMENTS_FOLDER else None
+            keep = None
+            if folder == DOCUMENTS_FOLDER:  # without the spans of evaluations that have a result
+                done = store.results(["run_id"]).column("run_id").combine_chunks()
+                keep = partial(_without, run_ids=done)
             damaged += merge(store, folder, names, keep=keep, size=WHOLE_STORE_BYTES)
         after += len(part_names(store.storage, folder))
     return Compacted(before, after, (*running, *damaged))
@@ -150,15 +155,5 @@ def _groups(
         yield inputs, pa.concat_tables(tables)
 
 
-def _unfinished(store: Store) -> Filter:
-    """Return what drops the spans of evaluations that have a result."""
-    done = store.results(["run_id"]).column("run_id").combine_chunks()
-    return lambda table: _without(table, done)
-
-
 def _without(table: pa.Table, run_ids: pa.Array) -> pa.Table:  # type: ignore[type-arg]
     return table.filter(pc.invert(pc.is_in(table.column("run_id"), value_set=run_ids)))
-
-
-def _prefixes(writers: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"part-{writer}-" for writer in writers)

@@ -47,10 +47,15 @@ def read_drivers(storage: Storage) -> dict[str, dict[str, Any]]:
     """Return the latest state of every driver that has not ended, by writer."""
     states = {}
     for name in storage.names(FOLDER):
-        if name.endswith(".json") and not name.startswith(("_", ".")):
-            state = _read_json(storage, name)
-            if state is not None:
-                states[name.removesuffix(".json")] = state
+        if not name.endswith(".json") or name.startswith(("_", ".")):
+            continue
+        try:
+            with storage.open(FOLDER, name) as file:
+                state = json.loads(file.read())
+        except (OSError, ValueError):  # gone, or damaged: the next heartbeat replaces it
+            continue
+        if isinstance(state, dict):
+            states[name.removesuffix(".json")] = state
     return states
 
 
@@ -102,7 +107,18 @@ class Heartbeat:
         self._counter += 1
         try:
             self._look()
-            state = {**describe(), **self._identity(), "peers": sorted(self.peers)}
+            state = {
+                **describe(),
+                "state_version": STATE_VERSION,
+                "writer": self._writer,
+                "counter": self._counter,
+                "beat_seconds": BEAT_SECONDS,
+                "hostname": socket.gethostname(),
+                "boot_id": boot_id(),
+                "pid": os.getpid(),
+                "process_start": process_start(os.getpid()),
+                "peers": sorted(self.peers),
+            }
             text = json.dumps(state, allow_nan=False).encode()
             self._storage.replace(FOLDER, f"{self._writer}.json", text)
             self._missed = 0
@@ -137,18 +153,6 @@ class Heartbeat:
         with contextlib.suppress(OSError):
             self._storage.delete(FOLDER, f"{self._writer}.json")
             self._storage.delete(FOLDER, f"{self._writer}.cancel")
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "state_version": STATE_VERSION,
-            "writer": self._writer,
-            "counter": self._counter,
-            "beat_seconds": BEAT_SECONDS,
-            "hostname": socket.gethostname(),
-            "boot_id": boot_id(),
-            "pid": os.getpid(),
-            "process_start": process_start(os.getpid()),
-        }
 
     def _look(self) -> None:
         now = self._clock()
@@ -195,15 +199,6 @@ def process_start(pid: int) -> str | None:
         return None
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]
-
-
-def _read_json(storage: Storage, name: str) -> dict[str, Any] | None:
-    try:
-        with storage.open(FOLDER, name) as file:
-            state = json.loads(file.read())
-    except (OSError, ValueError):  # gone, or damaged: the next heartbeat replaces it
-        return None
-    return state if isinstance(state, dict) else None
 
 
 def watch_drivers(

@@ -71,7 +71,11 @@ def read_folder(
     tables: dict[str, pa.Table] = {}
     damaged: dict[str, str] = {}
     for listing in range(_LISTINGS):
-        names = [n for n in _list(storage, folder) if n not in skip and n not in tables]
+        try:
+            listed = part_names(storage, folder)
+        except OSError as error:
+            raise StoreError(f"{storage.uri}/{folder}: cannot be listed: {error}") from error
+        names = [n for n in listed if n not in skip and n not in tables]
         names = [n for n in names if skip_prefix is None or not n.startswith(skip_prefix)]
         vanished = _read_into(
             storage, folder, [n for n in names if n not in damaged], wanted, tables, damaged
@@ -85,13 +89,6 @@ def read_folder(
     table = _without_repeats(pa.concat_tables(everything)).select(list(columns))
     paths = [(f"{folder}/{name}", reason) for name, reason in sorted(damaged.items())]
     return Reading(table, set(tables), paths)
-
-
-def _list(storage: Storage, folder: str) -> list[str]:
-    try:
-        return part_names(storage, folder)
-    except OSError as error:
-        raise StoreError(f"{storage.uri}/{folder}: cannot be listed: {error}") from error
 
 
 def _read_into(
@@ -152,7 +149,12 @@ def _parse(source: pa.NativeFile, wanted: pa.Schema, path: str) -> pa.Table | st
     present = set(file.schema_arrow.names)
     if missing := [key for key in _KEYS if key not in present]:
         return f"a foreign Parquet file: no column {', '.join(missing)}"
-    _check_version(file, path)
+    newest = pc.max(file.read(["schema_version"]).column(0)).as_py()
+    if newest is not None and newest > SCHEMA_VERSION:
+        raise StoreVersionError(
+            f"{path}: written with schema version {newest}, this SinkSweep reads up to "
+            f"{SCHEMA_VERSION}: upgrade SinkSweep, or use another --store"
+        )
     return conform(file.read([name for name in wanted.names if name in present]), wanted)
 
 
@@ -167,16 +169,6 @@ def conform(table: pa.Table, wanted: pa.Schema) -> pa.Table:
         for item in wanted
     ]
     return pa.table(arrays, schema=wanted)
-
-
-def _check_version(file: pq.ParquetFile, path: str) -> None:
-    versions = file.read(["schema_version"]).column(0)
-    newest = pc.max(versions).as_py()
-    if newest is not None and newest > SCHEMA_VERSION:
-        raise StoreVersionError(
-            f"{path}: written with schema version {newest}, this SinkSweep reads up to "
-            f"{SCHEMA_VERSION}: upgrade SinkSweep, or use another --store"
-        )
 
 
 def _without_repeats(table: pa.Table) -> pa.Table:

@@ -133,7 +133,12 @@ class Query:
 def select_rows(store: Store, query: Query) -> pa.Table:
     """Return the chosen rows. Raises `UsageError` for what cannot be chosen by."""
     filters = [Condition.parse(text, TRIALS.names) for text in query.where]
-    order = [_order(text) for text in query.sort]
+    order: list[tuple[str, Literal["ascending", "descending"]]] = []
+    for text in query.sort:
+        column = known_column(text.removeprefix("-"), TRIALS.names, "--sort")
+        if pa.types.is_list(TRIALS.field(column).type):
+            raise UsageError(f"--sort: {column} is a list; sort by another column")
+        order.append((column, "descending" if text.startswith("-") else "ascending"))
     columns = [known_column(name, TRIALS.names, "--columns") for name in query.columns]
     columns = columns or list(SCALARS)
     needed = [*columns, *(item.column for item in filters), *(name for name, _ in order)]
@@ -144,13 +149,6 @@ def select_rows(store: Store, query: Query) -> pa.Table:
     if order:
         table = table.sort_by(order)
     return table.slice(0, query.limit).select(columns)
-
-
-def _order(text: str) -> tuple[str, Literal["ascending", "descending"]]:
-    name = text.removeprefix("-")
-    if pa.types.is_list(TRIALS.field(known_column(name, TRIALS.names, "--sort")).type):
-        raise UsageError(f"--sort: {name} is a list; sort by another column")
-    return name, "descending" if text.startswith("-") else "ascending"
 
 
 def known_column(name: str, known: Collection[str], option: str) -> str:

@@ -101,9 +101,9 @@ def is_done(
     done = _among(run_ids, ok.column("run_id"))
     if resources.accelerator is None:
         return done
-    on_such = ok.filter(
-        pa.array(_devices_match(ok.column("device_name"), resources.accelerator), pa.bool_())
-    )
+    names = ok.column("device_name")
+    is_such = {n: device_matches(n, resources.accelerator) for n in names.unique().to_pylist()}
+    on_such = ok.filter(pa.array([is_such[name] for name in names.to_pylist()], pa.bool_()))
     pinned = np.array(["latency" in item.spec.measure for item in evaluations], dtype=bool)
     return np.where(pinned, _among(run_ids, on_such.column("run_id")), done)
 
@@ -115,16 +115,8 @@ def device_matches(device_name: str | None, accelerator: str) -> bool:
     """
     name = re.sub(r"[^a-z0-9]+", " ", (device_name or "").lower()).split()
     wanted = re.sub(r"[^a-z0-9]+", " ", accelerator.lower()).split()
-    return all(any(_same_part(given, part) for given in name) for part in wanted)
-
-
-def _same_part(given: str, wanted: str) -> bool:
-    return given == wanted or given == f"{wanted}b"  # "80G" in Ray, "80GB" in the driver
-
-
-def _devices_match(names: "pa.ChunkedArray[pa.StringScalar]", accelerator: str) -> list[bool]:
-    known = {name: device_matches(name, accelerator) for name in names.unique().to_pylist()}
-    return [known[name] for name in names.to_pylist()]
+    # "80G" in Ray, "80GB" in the driver
+    return all(any(given in (part, f"{part}b") for given in name) for part in wanted)
 
 
 def _among(

@@ -110,7 +110,12 @@ class LocalStorage:
     def _put(self, folder: str, name: str, data: bytes | pa.Buffer, *, durable: bool) -> None:
         directory = self._root / folder
         if not directory.is_dir():
-            self._create(folder)
+            # A folder that held files and is gone was removed under the sweep: creating it again
+            # would hide that everything measured so far is lost.
+            if folder in self._started:
+                raise FileNotFoundError(f"{directory} was removed while in use")
+            directory.mkdir(parents=True, exist_ok=True)
+            _sync_folder(directory.parent)
         temporary = directory / f"_{name}"
         try:
             with temporary.open("wb") as file:
@@ -126,15 +131,6 @@ class LocalStorage:
         if durable:
             _sync_folder(directory)
 
-    def _create(self, folder: str) -> None:
-        # A folder that held files and is gone was removed under the sweep: creating it again
-        # would hide that everything measured so far is lost.
-        directory = self._root / folder
-        if folder in self._started:
-            raise FileNotFoundError(f"{directory} was removed while in use")
-        directory.mkdir(parents=True, exist_ok=True)
-        _sync_folder(directory.parent)
-
 
 class ObjectStorage:
     """Objects under a prefix of a bucket, through `pyarrow.fs`."""
@@ -143,7 +139,10 @@ class ObjectStorage:
         self.uri = uri.rstrip("/")
         self.local_root: Path | None = None
         try:
-            self._files, self._prefix = _open_filesystem(self.uri)
+            files, self._prefix = pyarrow.fs.FileSystem.from_uri(self.uri)
+            if isinstance(files, pyarrow.fs.S3FileSystem):
+                files = _single_put(self.uri, files.region)
+            self._files = files
         except (pa.ArrowInvalid, OSError, ValueError) as error:
             raise StoreError(f"--store {uri}: cannot be opened: {error}") from error
 
@@ -187,13 +186,6 @@ class ObjectStorage:
         stream = self._files.open_output_stream(f"{self._prefix}/{folder}/{name}")
         stream.write(data)
         stream.close()
-
-
-def _open_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    files, prefix = pyarrow.fs.FileSystem.from_uri(uri)
-    if isinstance(files, pyarrow.fs.S3FileSystem):
-        files = _single_put(uri, files.region)
-    return files, prefix
 
 
 def _single_put(uri: str, region: str) -> pyarrow.fs.S3FileSystem:

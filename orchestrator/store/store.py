@@ -50,7 +50,8 @@ class Store:
         """
         self.storage = open_storage(uri)
         self.uri = self.storage.uri
-        self.writer = _new_writer()
+        host = re.sub(r"[^A-Za-z0-9]+", "", socket.gethostname())[:24] or "host"
+        self.writer = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.damaged: list[tuple[str, str]] = []
         """(path, reason) of the files that the latest reading of each folder skipped."""
         self.own_parts: dict[str, list[str]] = {name: [] for name in SCHEMAS}
@@ -173,8 +174,3 @@ def to_parquet(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
-
-
-def _new_writer() -> str:
-    host = re.sub(r"[^A-Za-z0-9]+", "", socket.gethostname())[:24] or "host"
-    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
