@@ -104,10 +104,15 @@ class Snapshot:
     def to_json(self) -> dict[str, Any]:
         """Return what other processes are told: numbers, and what runs (at most 200)."""
         told = {name: getattr(self, name) for name in _TOLD}
-        running = [
-            {"run_id": item.run_id, "label": item.label, **_progress(item.progress)}
-            for item in self.running[:RUNNING_LISTED]
-        ]
+        running = []
+        for item in self.running[:RUNNING_LISTED]:
+            values = asdict(item.progress) if item.progress is not None else {}
+            # JSON knows no infinity: a perplexity that has overflowed is not shown.
+            progress = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in values.items()
+            }
+            running.append({"run_id": item.run_id, "label": item.label, **progress})
         return {**told, "done": self.done, "elapsed": self.seconds, "running": running}
 
     def ending(self) -> dict[str, Any]:
@@ -122,8 +127,12 @@ class Snapshot:
         """Rebuild a snapshot; what an older or newer driver does not tell has its default."""
         known = {name: state[name] for name in _TOLD if name in state}
         known.setdefault("seconds", state.get("elapsed", 0.0))
-        running = tuple(_running(item) for item in state.get("running", ()))
-        return cls(**{"sweep": "?", **known, "running": running})
+        names = [field.name for field in fields(Progress)]
+        running = []
+        for item in state.get("running", ()):
+            progress = Progress(**{name: item[name] for name in names}) if "phase" in item else None
+            running.append(Running(run_id=item["run_id"], label=item["label"], progress=progress))
+        return cls(**{"sweep": "?", **known, "running": tuple(running)})
 
 
 _TOLD = tuple(
@@ -157,18 +166,3 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Ignore a message."""
-
-
-def _progress(progress: Progress | None) -> dict[str, Any]:
-    values = asdict(progress) if progress is not None else {}
-    # JSON knows no infinity: a perplexity that has overflowed is not shown.
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
-
-
-def _running(item: Mapping[str, Any]) -> Running:
-    names = [field.name for field in fields(Progress)]
-    progress = Progress(**{name: item[name] for name in names}) if "phase" in item else None
-    return Running(run_id=item["run_id"], label=item["label"], progress=progress)

@@ -71,13 +71,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif address.path != "/":
             self._say(HTTPStatus.NOT_FOUND, "there is one page, at /")
         else:
-            self._say(HTTPStatus.OK, self._page())
-
-    def _page(self) -> str:
-        try:
-            return self.server.page.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return WAITING
+            try:
+                page = self.server.page.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                page = WAITING
+            self._say(HTTPStatus.OK, page)
 
     def _welcome(self) -> None:
         self.send_header("Location", "/")
