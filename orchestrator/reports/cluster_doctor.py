@@ -5,7 +5,7 @@ The file is looked at before any money is spent; nothing is started and nobody i
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,30 +25,21 @@ _GPU_FAMILIES = re.compile(r"(g|p|a[23]-|trn|inf)\w*[.-]")
 
 def examine_file(file: ClusterFile, resources: Resources | None = None) -> Iterator[Check]:
     """Yield what is found about the file itself. resources: of the grid that shall run there."""
-    blanks = file.placeholders()
-    yield _check(
-        "placeholders",
-        f"still to be filled in: {', '.join(blanks)}; docs/cluster.md says with what",
-        failed=bool(blanks),
-        good="everything is filled in",
-    )
-    yield _ray_accepts(file)
+    if blanks := file.placeholders():
+        message = f"still to be filled in: {', '.join(blanks)}; docs/cluster.md says with what"
+        yield Check("placeholders", "failed", message)
+    else:
+        yield Check("placeholders", "ok", "everything is filled in")
+    if reason := file.refusal():
+        yield Check("file", "failed", f"`ray up` would refuse it: {reason}")
+    else:
+        yield Check("file", "ok", f"{file.provider}: valid for Ray")
     yield _ports(file)
     yield _token(file)
     yield _versions(file)
     yield _gpus(file, resources)
     yield _mounts(file)
     yield _key(file)
-
-
-def _check(name: str, bad: str, *, failed: bool, good: str) -> Check:
-    return Check(name, "failed", bad) if failed else Check(name, "ok", good)
-
-
-def _ray_accepts(file: ClusterFile) -> Check:
-    if reason := file.refusal():
-        return Check("file", "failed", f"`ray up` would refuse it: {reason}")
-    return Check("file", "ok", f"{file.provider}: valid for Ray")
 
 
 def _ports(file: ClusterFile) -> Check:
@@ -120,7 +111,12 @@ def _gpus(file: ClusterFile, resources: Resources | None) -> Check:
     if file.is_local:
         message = "the machines' GPUs are asked for once they run"
         return Check("gpus", "ok", message)
-    have = {name for name, kind in _node_types(file).items() if _has_gpu(kind)}
+    have = set()
+    for name, kind in _node_types(file).items():
+        config = kind.get("node_config") or {}
+        machine = str(config.get("InstanceType") or config.get("machineType") or "")
+        if config.get("guestAccelerators") or _GPU_FAMILIES.match(machine.rpartition("/")[2]):
+            have.add(name)
     wrong = [
         name
         for name, kind in _node_types(file).items()
@@ -134,14 +130,6 @@ def _gpus(file: ClusterFile, resources: Resources | None) -> Check:
         state = Check("gpus", "failed", f"{message}, and the grid asks for one: add such a type")
         return state if asked else Check("gpus", "warning", f"{message}: CPU timings")
     return Check("gpus", "ok", f"{', '.join(sorted(have))}")
-
-
-def _has_gpu(kind: Mapping[str, Any]) -> bool:
-    config = kind.get("node_config") or {}
-    if config.get("guestAccelerators"):
-        return True
-    name = str(config.get("InstanceType") or config.get("machineType") or "")
-    return bool(_GPU_FAMILIES.match(name.rpartition("/")[2]))
 
 
 def _mounts(file: ClusterFile) -> Check:
@@ -188,27 +176,21 @@ def examine_nodes(reports: Sequence["NodeReport"]) -> Iterator[Check]:
         if report.problem:
             yield Check(name, "failed", report.problem)
             continue
-        serious = [text for text in _faults(report, installation().difference) if text]
-        mild = [text for text in _doubts(report, usual) if text]
+        serious, mild = [], []
+        if report.code is not None and (other := installation().difference(report.code)):
+            serious.append(other)
+        if report.gpus_declared and report.gpu_problem:
+            declared = f"declares {report.gpus_declared} GPUs"
+            serious.append(f"{declared} and cannot use them: {report.gpu_problem}")
+        if differing := [text for text, value in usual if report.texts.get(text) != value]:
+            whose = f"{', '.join(differing)} of Python {report.python}"
+            mild.append(f"{whose} differ from the other nodes'")
+        if abs(report.clock_seconds) > _CLOCK_SECONDS:
+            mild.append(f"its clock is off by {report.clock_seconds:+.0f} s")
+        if report.free_bytes < _FREE_BYTES:
+            mild.append("its disk is nearly full")
         state: Any = "failed" if serious else ("warning" if mild else "ok")
         yield Check(name, state, "; ".join([*serious, *mild, _described(report)]))
-
-
-def _faults(report: "NodeReport", difference: Callable[[Any], str | None]) -> Iterator[str | None]:
-    if report.code is not None:
-        yield difference(report.code)
-    if report.gpus_declared and report.gpu_problem:
-        yield f"declares {report.gpus_declared} GPUs and cannot use them: {report.gpu_problem}"
-
-
-def _doubts(report: "NodeReport", usual: Sequence[tuple[str, str]]) -> Iterator[str | None]:
-    differing = [name for name, value in usual if report.texts.get(name) != value]
-    if differing:
-        yield f"{', '.join(differing)} of Python {report.python} differ from the other nodes'"
-    if abs(report.clock_seconds) > _CLOCK_SECONDS:
-        yield f"its clock is off by {report.clock_seconds:+.0f} s"
-    if report.free_bytes < _FREE_BYTES:
-        yield "its disk is nearly full"
 
 
 def _described(report: "NodeReport") -> str:

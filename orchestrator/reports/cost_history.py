@@ -48,8 +48,12 @@ class History:
         rows = trials.filter(pc.and_(pc.equal(trials["status"], pa.scalar("ok")), timed))
         self.devices: list[str] = sorted(filter(None, pc.unique(rows["device_name"]).to_pylist()))
         """Every device that has results in the store."""
-        self.device = _latest_device(rows)
+        self.device: str | None = None
         """The device whose speeds are used; None without any history."""
+        named = rows.filter(pc.is_valid(rows["device_name"]))
+        if named.num_rows:
+            latest = pc.index(named["finished_at"], pc.max(named["finished_at"])).as_py()
+            self.device = str(named["device_name"][latest].as_py())
         groups = _groups(rows)
         self._texts = {_key(spec, _TEXT_KEY): text for spec, text, *_ in groups if text.is_exact}
         self._rates = _rates([group for group in groups if group[2] == self.device])
@@ -81,18 +85,17 @@ def _groups(rows: pa.Table) -> list[_Group]:
     grouped = table.group_by([*_SPEC, "device_name"]).aggregate(
         [("elapsed", "sum"), ("elapsed", "count"), ("n_documents", "max"), ("n_tokens", "max")]
     )
-    return [group for row in grouped.to_pylist() if (group := _group(row))]
-
-
-def _group(row: dict[str, Any]) -> _Group | None:
-    spec = from_columns({**row, "measure": row["measure"].split("+")})
-    text = text_from_limits(spec)
-    if row["n_tokens_max"] is not None and spec.recompute_blocks is None:
-        documents = row["n_documents_max"]
-        text = Text(documents, row["n_tokens_max"] + documents, is_exact=True)
-    if text is None:
-        return None
-    return spec, text, row["device_name"], row["elapsed_count"], row["elapsed_sum"] / 1e6
+    groups: list[_Group] = []
+    for row in grouped.to_pylist():
+        spec = from_columns({**row, "measure": row["measure"].split("+")})
+        text = text_from_limits(spec)
+        if row["n_tokens_max"] is not None and spec.recompute_blocks is None:
+            documents = row["n_documents_max"]
+            text = Text(documents, row["n_tokens_max"] + documents, is_exact=True)
+        if text is not None:
+            took = (row["elapsed_count"], row["elapsed_sum"] / 1e6)
+            groups.append((spec, text, row["device_name"], *took))
+    return groups
 
 
 def _rates(groups: list[_Group]) -> dict[_Key, float]:
@@ -103,14 +106,6 @@ def _rates(groups: list[_Group]) -> dict[_Key, float]:
         work[key] += count * token_forwards(spec, text)
         seconds[key] += elapsed
     return {key: seconds[key] / work[key] for key in work if work[key]}
-
-
-def _latest_device(rows: pa.Table) -> str | None:
-    named = rows.filter(pc.is_valid(rows["device_name"]))
-    if named.num_rows == 0:
-        return None
-    latest = pc.index(named["finished_at"], pc.max(named["finished_at"])).as_py()
-    return str(named["device_name"][latest].as_py())
 
 
 def _key(spec: EvalSpec, names: tuple[str, ...]) -> _Key:

@@ -46,7 +46,7 @@ def examine(
     local: start Ray on this machine to see that it does. address: look at that cluster.
     nodes: ask every node of it.
     """
-    yield _guarded("python", _python)
+    yield Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
     yield from _packages()
     yield _guarded("device", _device)
     yield _guarded("demo model", _demo_model)
@@ -55,7 +55,16 @@ def examine(
         yield _guarded("hub", _hub)
     yield _guarded("ray", lambda: _ray(local, address))
     if nodes:
-        yield from _nodes(address or "auto", store_uri)
+        from orchestrator.cluster.connection import connect  # ray
+        from orchestrator.cluster.survey import INTERPRETERS_TEXTS, survey
+        from orchestrator.reports.cluster_doctor import examine_nodes
+
+        folder = None if "://" in store_uri else str(Path(store_uri).expanduser().absolute())
+        try:
+            with connect(address=address or "auto"):
+                yield from examine_nodes(survey(texts=INTERPRETERS_TEXTS, folder=folder))
+        except SinkSweepError as error:
+            yield Check("nodes", "failed", str(error))
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:
@@ -67,10 +76,6 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
         return Check(name, "failed", f"{type(error).__name__}: {reason_of(error)}")
 
 
-def _python() -> Check:
-    return Check("python", "ok", f"{platform.python_version()} at {sys.executable}")
-
-
 def _packages() -> Iterator[Check]:
     """Compare what is installed with the lower bounds of this distribution."""
     try:
@@ -80,21 +85,20 @@ def _packages() -> Iterator[Check]:
         yield Check("packages", "warning", message)
         return
     for requirement in map(Requirement, wanted):
-        if requirement.marker is None:  # not of an extra
-            yield _package(requirement)
-
-
-def _package(requirement: Requirement) -> Check:
-    name = requirement.name
-    optional = "; only --inline works without it" if name in ("ray", "datasets") else ""
-    try:
-        found = version(name)
-    except PackageNotFoundError:
-        state: Literal["warning", "failed"] = "warning" if optional else "failed"
-        return Check(name, state, f"not installed; pip install '{requirement}'{optional}")
-    if not requirement.specifier.contains(found, prereleases=True):
-        return Check(name, "failed", f"{found} does not fit; pip install '{requirement}'")
-    return Check(name, "ok", found)
+        if requirement.marker is not None:  # of an extra
+            continue
+        name = requirement.name
+        optional = "; only --inline works without it" if name in ("ray", "datasets") else ""
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            state: Literal["warning", "failed"] = "warning" if optional else "failed"
+            yield Check(name, state, f"not installed; pip install '{requirement}'{optional}")
+            continue
+        if requirement.specifier.contains(found, prereleases=True):
+            yield Check(name, "ok", found)
+        else:
+            yield Check(name, "failed", f"{found} does not fit; pip install '{requirement}'")
 
 
 def _device() -> Check:
@@ -180,20 +184,6 @@ def _ray(local: bool, address: str | None) -> Check:
     message += f", can start up to {len(possible)} nodes" if possible else ""
     message += f", accelerators: {', '.join(kinds)}" if kinds else ""
     return Check("ray", _token_state(), message + _token_remedy())
-
-
-def _nodes(address: str, store_uri: str) -> Iterator[Check]:
-    """Ask every node of a running cluster."""
-    from orchestrator.cluster.connection import connect  # ray
-    from orchestrator.cluster.survey import INTERPRETERS_TEXTS, survey
-    from orchestrator.reports.cluster_doctor import examine_nodes
-
-    folder = None if "://" in store_uri else str(Path(store_uri).expanduser().absolute())
-    try:
-        with connect(address=address):
-            yield from examine_nodes(survey(texts=INTERPRETERS_TEXTS, folder=folder))
-    except SinkSweepError as error:
-        yield Check("nodes", "failed", str(error))
 
 
 def _token_state() -> Literal["ok", "warning"]:

@@ -24,9 +24,23 @@ class Sizes:
     def text(self, spec: EvalSpec) -> Text | None:
         """Return the length of a text; None if neither store, text nor limits tell."""
         found = self._history.text(spec)
-        if (found is not None and found.is_exact) or not self._may_read(spec):
+        is_known = (found is not None and found.is_exact) or spec.dataset == "random"
+        if is_known or not self._read_texts or _key(spec) in self._unknown:
             return found
-        return self._read(spec) or found
+        from workers.revisions import unavailable  # transformers: only where a text is read
+
+        try:
+            if reason := unavailable(spec):
+                self._note(spec, reason)
+                return found
+            from workers.texts.lengths import Lengths
+
+            self._lengths = self._lengths or Lengths()
+            read: Text = self._lengths.text(spec)
+        except SinkSweepError as error:
+            self._note(spec, str(error))
+            return found
+        return read
 
     def beyond_training(self, specs: Sequence[EvalSpec]) -> Iterator[str]:
         """Yield a line for every model whose trained positions a budget exceeds."""
@@ -36,40 +50,14 @@ class Sizes:
             if (spec.budget or 0) > (known.budget or 0):
                 largest[spec.model] = spec
         for spec in largest.values():
-            limit = self._positions(spec)
+            if self._lengths is None or _key(spec) in self._unknown:
+                continue
+            limit = self._lengths.positions(spec)
             if limit is not None and spec.budget is not None and spec.budget + 1 > limit:
                 yield (
                     f"{spec.model}: a window of {spec.budget + 1} tokens is beyond the {limit} "
                     "positions that the model was trained on; such results are marked"
                 )
-
-    def _may_read(self, spec: EvalSpec) -> bool:
-        return self._read_texts and spec.dataset != "random" and _key(spec) not in self._unknown
-
-    def _read(self, spec: EvalSpec) -> Text | None:
-        from workers.revisions import unavailable  # transformers: only where a text is read
-
-        try:
-            if reason := unavailable(spec):
-                self._note(spec, reason)
-                return None
-            found: Text = self._reader().text(spec)
-        except SinkSweepError as error:
-            self._note(spec, str(error))
-            return None
-        return found
-
-    def _positions(self, spec: EvalSpec) -> int | None:
-        if self._lengths is None or _key(spec) in self._unknown:
-            return None
-        positions: int | None = self._lengths.positions(spec)
-        return positions
-
-    def _reader(self) -> Any:
-        from workers.texts.lengths import Lengths
-
-        self._lengths = self._lengths or Lengths()
-        return self._lengths
 
     def _note(self, spec: EvalSpec, problem: str) -> None:
         self._unknown.add(_key(spec))

@@ -83,7 +83,12 @@ def read_status(store: Store, grid: Sweep | None = None) -> Status:
     trials = store.trials(COLUMNS)
     drivers = living_drivers(store)
     ok = trials.filter(pc.equal(trials["status"], pa.scalar("ok")))
-    failed = _failed(trials, ok)
+    # Failed: the latest such attempt of every evaluation without an `ok` row.
+    failed = trials.filter(pc.equal(trials["status"], pa.scalar("failed")))
+    is_ok = pc.is_in(failed["run_id"], value_set=ok["run_id"].combine_chunks())
+    failed = failed.filter(pc.invert(is_ok)).sort_by([("finished_at", "ascending")])
+    numbered = failed.append_column("_row", pa.array(range(failed.num_rows), pa.int64()))
+    failed = failed.take(numbered.group_by("run_id").aggregate([("_row", "max")])["_row_max"])
     return Status(
         store=store.uri,
         drivers=tuple(drivers),
@@ -92,16 +97,6 @@ def read_status(store: Store, grid: Sweep | None = None) -> Status:
         entries=tuple(_entries(grid, trials, failed)) if grid else (),
         damaged=tuple(store.damaged),
     )
-
-
-def _failed(trials: pa.Table, ok: pa.Table) -> pa.Table:
-    """Return the latest failed attempt of every evaluation without an `ok` row."""
-    failed = trials.filter(pc.equal(trials["status"], pa.scalar("failed")))
-    is_ok = pc.is_in(failed["run_id"], value_set=ok["run_id"].combine_chunks())
-    failed = failed.filter(pc.invert(is_ok)).sort_by([("finished_at", "ascending")])
-    numbered = failed.append_column("_row", pa.array(range(failed.num_rows), pa.int64()))
-    last = numbered.group_by("run_id").aggregate([("_row", "max")])["_row_max"]
-    return failed.take(last)
 
 
 def _sweeps(trials: pa.Table, ok: pa.Table, failed: pa.Table) -> list[SweepState]:

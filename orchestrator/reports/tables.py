@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 Rows = Sequence[Sequence[Any]]
+# Not `_`: inside a word it means nothing, and the columns of a store are full of it.
+_MARKUP = re.compile(r"([\\|*`<>\[\]])")
 
 
 def text_table(header: Sequence[str], rows: Rows) -> str:
@@ -31,7 +33,7 @@ def markdown_table(header: Sequence[str], rows: Rows) -> str:
     lines = [
         _markdown_line(header),
         _markdown_line(["---:" if is_number else "---" for is_number in right]),
-        *(_markdown_line([_escaped(cell(value)) for value in row]) for row in rows),
+        *(_markdown_line([_MARKUP.sub(r"\\\1", cell(value)) for value in row]) for row in rows),
     ]
     return "\n".join(lines)
 
@@ -41,7 +43,9 @@ def csv_table(header: Sequence[str], rows: Rows) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_csv_value(value) for value in row] for row in rows)
+    for row in rows:
+        texts = ["+".join(map(str, v)) if isinstance(v, list | tuple) else v for v in row]
+        writer.writerow([v.isoformat() if isinstance(v, datetime) else v for v in texts])
     return stream.getvalue().rstrip("\n")
 
 
@@ -65,12 +69,6 @@ def visible(text: str) -> str:
     )
 
 
-def _csv_value(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return "+".join(map(str, value))
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
 def _is_number(column: Sequence[Any]) -> bool:
     given = [value for value in column if value is not None]
     return bool(given) and all(
@@ -80,8 +78,3 @@ def _is_number(column: Sequence[Any]) -> bool:
 
 def _markdown_line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    # Not `_`: inside a word it means nothing, and the columns of a store are full of it.
-    return re.sub(r"([\\|*`<>\[\]])", r"\\\1", text)

@@ -5,7 +5,8 @@ here as an evaluation would read it; without a model, so that the answer takes n
 text.
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,28 +86,21 @@ def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:
 
 def _count(spec: EvalSpec) -> _Counts:
     """Count the documents that an evaluation would read."""
+    tokenizer: Any = None  # what cannot be said from here is not called short
+    file = (DEMO_FOLDER if spec.model == "demo" else Path(spec.model)) / "tokenizer.json"
+    if (spec.model == "demo" or is_local_model(spec.model)) and file.is_file():
+        from tokenizers import Tokenizer  # only where a plan has a text of the user's own
+
+        # The library has no class of errors of its own; loading the model will say it.
+        with contextlib.suppress(Exception):
+            tokenizer = Tokenizer.from_file(str(file))
     counts, kept = _Counts(), 0
-    n_tokens = _token_counter(spec.model)
     for document in checked_documents(replace(spec, empty_documents="skip")):
-        is_short = len(document.text) <= _SHORT and n_tokens(document.text) < 2
+        may_be_short = tokenizer is not None and len(document.text) <= _SHORT
+        is_short = may_be_short and len(tokenizer.encode(document.text).ids) < 2
         counts.add(document, is_short)
         is_kept = not (document.is_empty or is_short) or spec.empty_documents == "refuse"
         kept += is_kept
         if kept == spec.max_documents:
             break
     return counts
-
-
-def _token_counter(model: str) -> Callable[[str], int]:
-    """Return how many tokens a model makes of a text; 2 where that cannot be said from here."""
-    folder = DEMO_FOLDER if model == "demo" else Path(model)
-    file = folder / "tokenizer.json"
-    if not (model == "demo" or is_local_model(model)) or not file.is_file():
-        return lambda text: 2
-    from tokenizers import Tokenizer  # only where a plan has a text of the user's own
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception:  # the library has no class of its own; loading the model will say it
-        return lambda text: 2
-    return lambda text: len(tokenizer.encode(text).ids)
