@@ -49,7 +49,10 @@ class Forecast:
                     self._work[one.run_id] = sum(weighted_phases(one, self._texts[key]))
                     self._left += self._work[one.run_id]
         if key in self._texts and spec.run_id in self._work:
-            self._done[spec.run_id] = self._share(spec, progress, self._texts[key])
+            quality, latency = weighted_phases(spec, self._texts[key])
+            share = progress.tokens_done / progress.tokens_total if progress.tokens_total else 0.0
+            done = {"quality": share * quality, "latency": quality + share * latency}
+            self._done[spec.run_id] = done.get(progress.phase, 0.0)
 
     def ended(self, run_id: str) -> None:
         """An evaluation has ended, here or elsewhere, or was given up."""
@@ -83,13 +86,6 @@ class Forecast:
         unknown = max(0, n_left - len(self._work)) * self._left / len(self._work)
         left = self._left - sum(self._done.values()) + unknown
         return max(0.0, left) * (last - then) / (latest - before)
-
-    def _share(self, spec: EvalSpec, progress: Progress, text: Text) -> float:
-        quality, latency = weighted_phases(spec, text)
-        share = progress.tokens_done / progress.tokens_total if progress.tokens_total else 0.0
-        if progress.phase == "latency":
-            return quality + share * latency
-        return share * quality if progress.phase == "quality" else 0.0
 
 
 def _text_key(spec: EvalSpec) -> _Key:

@@ -15,7 +15,7 @@ from orchestrator.driver.outcomes import Books, Outcomes
 from orchestrator.driver.peers import Peers
 from orchestrator.driver.queue import Queue
 from orchestrator.driver.tally import Tally, spec_label
-from orchestrator.executors.base import Executor, Returned, Slot
+from orchestrator.executors.base import Executor, Returned
 from orchestrator.process import Interrupts
 from orchestrator.progress.snapshot import Listener, Snapshot
 from orchestrator.store.group_commit import GroupCommit
@@ -136,22 +136,35 @@ class _Driver:
         )
 
     def _work(self, interrupts: Interrupts) -> None:
-        while not (interrupts.requested or self._stopping()) and self._work_left():
+        while self._work_left() and not (
+            interrupts.requested
+            or self.peers.cancelled
+            or (self.options.fail_fast and self.tally.failed > 0)
+        ):
             if self.peers.is_due():
                 self._exchange()
             self.executor.scale(len(self.queue) + len(self.tally.running))
             self._fill()
-            self.outcomes.handle(self.executor.wait(self._timeout()))
+            moments = [TICK]
+            if (commit := self.commits.seconds_left()) is not None:
+                moments.append(commit)
+            if (ready := self.queue.next_ready()) is not None:
+                moments.append(max(0.01, ready - time.monotonic()))
+            self.outcomes.handle(self.executor.wait(min(moments)))
             self._fill()  # before the commit: no evaluator waits for the disk
             self.commits.commit_if_due()
             self._show("running")
             self._watch()
         if self.tally.running:
-            self._wind_down()
+            # Evaluations under way get a moment to report; nothing more is started.
+            self.commits.commit()
+            self.executor.cancel()
+            deadline = time.monotonic() + PATIENCE
+            while self.executor.busy() and (left := deadline - time.monotonic()) > 0:
+                self.outcomes.handle(self.executor.wait(min(left, TICK)))
+                self.commits.commit_if_due()
+                self._show("stopping")
         self.commits.close()
-
-    def _stopping(self) -> bool:
-        return self.peers.cancelled or (self.options.fail_fast and self.tally.failed > 0)
 
     def _watch(self) -> None:
         """Say why nothing runs, and take back work that no evaluator has."""
@@ -160,54 +173,30 @@ class _Driver:
         now = time.monotonic()
         if self.executor.busy():
             self._idle_since, self._reason = now, ""
-        elif now - self._idle_since > self.options.still_seconds:
-            if self.tally.running:
-                self._idle_since = now
-                self.listener.note(
-                    f"{len(self.tally.running)} evaluations are said to run and no evaluator has "
-                    "them: they are run again; please report this"
-                )
-                self.outcomes.handle([Returned(tuple(self.tally.running))])
-            else:
-                self._say_why(now)
-
-    def _say_why(self, now: float) -> None:
-        """Say why nothing runs, when it begins, when the reason changes, and now and then."""
-        reason = self._why_nothing_runs()
+            return
+        if now - self._idle_since <= self.options.still_seconds:
+            return
+        if self.tally.running:
+            self._idle_since = now
+            self.listener.note(
+                f"{len(self.tally.running)} evaluations are said to run and no evaluator has "
+                "them: they are run again; please report this"
+            )
+            self.outcomes.handle([Returned(tuple(self.tally.running))])
+            return
+        reason = "other drivers hold what is left (see `sweep status`)"
+        if not self.executor.free():
+            reason = self.executor.why()
+        elif (ready := self.queue.next_ready()) is not None and self.queue.own() > 0:
+            wait = max(0.0, ready - time.monotonic())
+            reason = f"what is left waits for its next attempt, the first in {wait:.0f} s"
         same = re.sub(r"\d+", "", reason)  # seconds pass, and are no news
         if same != self._reason or now - self._said_at > REMINDER_SECONDS:
             self._reason, self._said_at = same, now
             self.listener.note(f"nothing runs: {reason}")
 
-    def _why_nothing_runs(self) -> str:
-        if not self.executor.free():
-            return self.executor.why()
-        if (ready := self.queue.next_ready()) is not None and self.queue.own() > 0:
-            wait = max(0.0, ready - time.monotonic())
-            return f"what is left waits for its next attempt, the first in {wait:.0f} s"
-        return "other drivers hold what is left (see `sweep status`)"
-
     def _work_left(self) -> bool:
         return bool(self.tally.running) or len(self.queue) > 0
-
-    def _wind_down(self) -> None:
-        """Give evaluations under way a moment to report; start nothing more."""
-        self.commits.commit()
-        self.executor.cancel()
-        deadline = time.monotonic() + PATIENCE
-        while self.executor.busy() and (left := deadline - time.monotonic()) > 0:
-            self.outcomes.handle(self.executor.wait(min(left, TICK)))
-            self.commits.commit_if_due()
-            self._show("stopping")
-
-    def _timeout(self) -> float:
-        """Return how long to wait for updates at most."""
-        moments = [TICK]
-        if (commit := self.commits.seconds_left()) is not None:
-            moments.append(commit)
-        if (ready := self.queue.next_ready()) is not None:
-            moments.append(max(0.01, ready - time.monotonic()))
-        return min(moments)
 
     def _exchange(self) -> None:
         """Exchange news with the other drivers on this store."""
@@ -234,27 +223,19 @@ class _Driver:
             return
         for slot in self.executor.free():
             after = self._ran.get(slot.id)
-            run_ids = self.queue.pop(slot.model, slot.capacity, after) or self._steal(slot)
-            run_ids = self._apart(run_ids)
+            run_ids = self.queue.pop(slot.model, slot.capacity, after)
+            if not run_ids and (run_ids := self.peers.steal(slot.capacity)):
+                # Of another driver's share, with what that one had finished of it.
+                self.outcomes.spans.update(self.store.spans(run_ids))
             if not run_ids:
                 return
+            if len(run_ids) > 1 and not self.outcomes.suspects.isdisjoint(run_ids):
+                # An evaluation that may be what killed its evaluator is handed over alone.
+                for run_id in run_ids[1:]:
+                    self.queue.add(run_id)
+                run_ids = run_ids[:1]
             self._ran[slot.id] = run_ids[-1]
             self.executor.submit(slot.id, [self._assignment(run_id) for run_id in run_ids])
-
-    def _steal(self, slot: Slot) -> list[str]:
-        """Take work from other drivers' shares, with what they had finished of it."""
-        run_ids = self.peers.steal(slot.capacity)
-        if run_ids:
-            self.outcomes.spans.update(self.store.spans(run_ids))
-        return run_ids
-
-    def _apart(self, run_ids: list[str]) -> list[str]:
-        """Hand over an evaluation alone that may be what killed its evaluator."""
-        if len(run_ids) == 1 or self.outcomes.suspects.isdisjoint(run_ids):
-            return run_ids
-        for run_id in run_ids[1:]:
-            self.queue.add(run_id)
-        return run_ids[:1]
 
     def _assignment(self, run_id: str) -> Assignment:
         planned = self.queue.planned(run_id)

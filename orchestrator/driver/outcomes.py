@@ -7,12 +7,12 @@ from typing import Any
 from orchestrator.driver import retries
 from orchestrator.driver.queue import Queue
 from orchestrator.driver.tally import Tally, spec_label
-from orchestrator.executors.base import Happened, Lost, Returned, Update
+from orchestrator.executors.base import Happened, Returned, Update
 from orchestrator.progress.causes import NOT_TRIED
 from orchestrator.progress.snapshot import Listener
 from orchestrator.store.group_commit import GroupCommit
 from workers.contract import failures
-from workers.contract.events import Event, Finished, Progress, SpanDone, TokenLosses
+from workers.contract.events import Finished, Progress, SpanDone, TokenLosses
 from workers.contract.failures import Failure
 from workers.contract.rows import Span, Trial, build_row
 from workers.contract.spec import loading_key
@@ -51,35 +51,29 @@ class Outcomes:
         """Enter what has happened."""
         for update in updates:
             if isinstance(update, Happened):
-                self._happened(update.run_id, update.event)
+                event = update.event
+                if isinstance(event, Progress):
+                    self._books.tally.progress(update.run_id, event)
+                elif isinstance(event, SpanDone):
+                    self.spans.setdefault(update.run_id, []).append(event.row)
+                    self._books.commits.add_span(event.row)
+                elif isinstance(event, TokenLosses):
+                    self._books.commits.write_tokens(update.run_id, event.parquet)
+                elif isinstance(event, Finished):
+                    self._ended(update.run_id, event.row)
             elif isinstance(update, Returned):
                 self._returned(update.run_ids)
+            elif len(update.run_ids) > 1:  # lost; nobody knows which it was, and which had begun
+                self.suspects.update(update.run_ids)
+                self._returned(update.run_ids)
             else:
-                self._lost(update)
-
-    def _happened(self, run_id: str, event: Event) -> None:
-        if isinstance(event, Progress):
-            self._books.tally.progress(run_id, event)
-        elif isinstance(event, SpanDone):
-            self.spans.setdefault(run_id, []).append(event.row)
-            self._books.commits.add_span(event.row)
-        elif isinstance(event, TokenLosses):
-            self._books.commits.write_tokens(run_id, event.parquet)
-        elif isinstance(event, Finished):
-            self._ended(run_id, event.row)
+                (run_id,) = update.run_ids
+                self._ended(run_id, self._failed_row(run_id, update.failure))
 
     def _returned(self, run_ids: Sequence[str]) -> None:
         for run_id in run_ids:
             self._books.tally.stop(run_id)
             self._books.queue.add(run_id)
-
-    def _lost(self, lost: Lost) -> None:
-        if len(lost.run_ids) > 1:  # nobody knows which of them it was, and which had begun
-            self.suspects.update(lost.run_ids)
-            self._returned(lost.run_ids)
-            return
-        (run_id,) = lost.run_ids
-        self._ended(run_id, self._failed_row(run_id, lost.failure))
 
     def _failed_row(self, run_id: str, failure: Failure) -> Trial:
         """Return the row of an attempt that its evaluator could not describe itself."""
@@ -115,18 +109,14 @@ class Outcomes:
                 self._books.queue.delay_model(loading_key(spec), retry.delay)
             return
         self._books.tally.give_up(run_id, spec_label(spec), row)
-        if kind == failures.MODEL_LOAD:
-            self._unloadable.add(loading_key(spec))
-            self._fail_model(loading_key(spec), row)
-
-    def _fail_model(self, model: str, row: Trial) -> None:
-        """Fail what waits for a model that cannot be loaded, without trying one by one."""
-        books = self._books
-        for run_id in books.queue.discard_model(model):
-            spec = books.queue.planned(run_id).spec
-            message = f"{NOT_TRIED}{row.get('error_message')}"
-            kind = failures.MODEL_LOAD
-            failed = self._failed_row(run_id, Failure(kind=kind, error_type=kind, message=message))
-            books.tally.attempt(failed)
-            books.commits.add_trial(failed)
-            books.tally.give_up(run_id, spec_label(spec), failed)
+        if kind != failures.MODEL_LOAD:
+            return
+        # What waits for a model that cannot be loaded fails, without being tried one by one.
+        self._unloadable.add(loading_key(spec))
+        message = f"{NOT_TRIED}{row.get('error_message')}"
+        for other in self._books.queue.discard_model(loading_key(spec)):
+            failed = self._failed_row(other, Failure(kind=kind, error_type=kind, message=message))
+            self._books.tally.attempt(failed)
+            self._books.commits.add_trial(failed)
+            label = spec_label(self._books.queue.planned(other).spec)
+            self._books.tally.give_up(other, label, failed)

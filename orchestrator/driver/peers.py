@@ -59,7 +59,19 @@ class Peers:
         others = self._heartbeat.peers.values()
         if not others and not self._had_company:
             return [], []
-        done = self._queue.mark_done(self._done_elsewhere())
+        # What files that are unread so far hold as done.
+        try:
+            reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, skip=self._files, own=False)
+        except StoreVersionError:
+            raise
+        except StoreError:  # cannot be read at present: tried again in a second
+            elsewhere: set[str] = set()
+        else:
+            self._files |= reading.names
+            told = self._queue.places.keys() & set(reading.table.column("run_id").to_pylist())
+            planned = {run_id: self._queue.planned(run_id) for run_id in told}
+            elsewhere = done_among(planned, self._resources, reading.table)
+        done = self._queue.mark_done(elsewhere)
         given_up = {run_id for peer in others for run_id in peer.state.get("given_up", ())}
         failed = self._queue.mark_done(given_up)
         self._queue.split(self._heartbeat.share())
@@ -73,16 +85,3 @@ class Peers:
     def end(self) -> None:
         """Tell the others that this driver has ended."""
         self._heartbeat.end()
-
-    def _done_elsewhere(self) -> set[str]:
-        """Return the run ids that files unread so far hold as done."""
-        try:
-            reading = self._store.read(TRIALS_FOLDER, STATE_COLUMNS, skip=self._files, own=False)
-        except StoreVersionError:
-            raise
-        except StoreError:  # cannot be read at present: tried again in a second
-            return set()
-        self._files |= reading.names
-        told = self._queue.places.keys() & set(reading.table.column("run_id").to_pylist())
-        planned = {run_id: self._queue.planned(run_id) for run_id in told}
-        return done_among(planned, self._resources, reading.table)

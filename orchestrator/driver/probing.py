@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.driver.probed_times import ProbedTimes, Tried
 from orchestrator.driver.tally import spec_label
-from orchestrator.executors.base import Executor, Happened, Lost, Returned, Update
+from orchestrator.executors.base import Executor, Lost, Returned, Update
 from orchestrator.process import Interrupts
 from workers.contract.events import Assignment, Finished, Speed
 from workers.contract.spec import EvalSpec, loading_key
@@ -68,32 +68,34 @@ class _Probing:
         return bool(self._waiting or self._running)
 
     def step(self) -> None:
-        """Hand out what waits, take what has come back."""
+        """Hand out what waits, take what has come back; say why nothing runs."""
         self._executor.scale(len(self._waiting) + len(self._running))
         self._room = max(self._room, self._executor.room())
         for slot in self._executor.free():
             if not self._waiting:
                 break
-            self._submit(slot.id, slot.model)
+            # Of the loaded model, if there is one.
+            same = (one for one in self._waiting if loading_key(self._specs[one]) == slot.model)
+            run_id = next(same, self._waiting[0])
+            self._waiting.remove(run_id)
+            self._running.add(run_id)
+            number = len(self._specs) - len(self._waiting)
+            self._tell(f"probe {number}/{len(self._specs)}: {spec_label(self._specs[run_id])}")
+            assignment = Assignment(spec=self._specs[run_id], sweep="probe")
+            self._executor.submit(slot.id, [assignment])
         for update in self._executor.wait(TICK):
             self._handle(update)
         for line in self._executor.news():
             self._tell(line)
-        self._watch()
+        now = time.monotonic()
+        if self._executor.busy():
+            self._still_since = now
+        elif now - self._still_since > STILL_SECONDS and self.is_left():
+            self._still_since = now
+            self._tell(f"nothing runs: {self._executor.why()}")
 
     def found(self) -> ProbedTimes:
         return ProbedTimes(self._speeds, self._start or 0.0, self._room, self._problems)
-
-    def _submit(self, slot: str, model: str | None) -> None:
-        """Hand over an evaluation, of the loaded model if there is one."""
-        same = (one for one in self._waiting if loading_key(self._specs[one]) == model)
-        run_id = next(same, self._waiting[0])
-        self._waiting.remove(run_id)
-        self._running.add(run_id)
-        number = len(self._specs) - len(self._waiting)
-        self._tell(f"probe {number}/{len(self._specs)}: {spec_label(self._specs[run_id])}")
-        assignment = Assignment(spec=self._specs[run_id], sweep="probe")
-        self._executor.submit(slot, [assignment])
 
     def _handle(self, update: Update) -> None:
         if isinstance(update, Returned):
@@ -101,37 +103,22 @@ class _Probing:
             self._waiting.extend(update.run_ids)
         elif isinstance(update, Lost):
             for run_id in update.run_ids:
-                self._lost(run_id, update.failure.message)
+                self._running.discard(run_id)
+                self._losses[run_id] += 1
+                if self._losses[run_id] < LOSSES:
+                    self._waiting.append(run_id)
+                else:
+                    self._failed(run_id, update.failure.message)
         elif isinstance(update.event, Speed):
-            self._heard(update, update.event)
+            if self._start is None:
+                self._start = max(0.0, time.monotonic() - self._began - update.event.took)
+            self._speeds.append(Tried(self._specs[update.run_id], update.event))
         elif isinstance(update.event, Finished):
             self._running.discard(update.run_id)
             row = update.event.row
             if row["status"] == "failed":
                 self._failed(update.run_id, row.get("error_message"))
 
-    def _heard(self, update: Happened, speed: Speed) -> None:
-        if self._start is None:
-            self._start = max(0.0, time.monotonic() - self._began - speed.took)
-        self._speeds.append(Tried(self._specs[update.run_id], speed))
-
-    def _lost(self, run_id: str, message: str) -> None:
-        self._running.discard(run_id)
-        self._losses[run_id] += 1
-        if self._losses[run_id] < LOSSES:
-            self._waiting.append(run_id)
-        else:
-            self._failed(run_id, message)
-
     def _failed(self, run_id: str, message: str | None) -> None:
         failed = self._problems.setdefault(message or "no message", [])
         failed.append(spec_label(self._specs[run_id]))
-
-    def _watch(self) -> None:
-        """Say why nothing runs."""
-        now = time.monotonic()
-        if self._executor.busy():
-            self._still_since = now
-        elif now - self._still_since > STILL_SECONDS and self.is_left():
-            self._still_since = now
-            self._tell(f"nothing runs: {self._executor.why()}")

@@ -78,16 +78,8 @@ class Queue:
 
         after: what the evaluator has run last; it goes on with that comparison.
         """
-        others = [] if after is None else self._next_to(after)
-        taken = others or self._pop(model, count)
-        self._begun.update(comparison(self.planned(run_id).spec) for run_id in taken)
-        self._waiting.difference_update(taken)
-        return taken
-
-    def _pop(self, model: str | None, count: int) -> list[str]:
-        """Return the first in line, and what other evaluators go on with only if nothing else."""
-        kept: list[str] = []
-        found: list[str] = []
+        found = [] if after is None else self._next_to(after)
+        kept: list[str] = []  # what other evaluators go on with: only if there is nothing else
         while not found and (taken := self._mine.pop(model, count, time.monotonic())):
             waiting = [run_id for run_id in taken if run_id in self._waiting]
             found = [run_id for run_id in waiting if not self._goes_on(run_id)]
@@ -97,6 +89,8 @@ class Queue:
             found = [run_id for run_id in kept if self._model(run_id) == first][:count]
         for run_id in set(kept) - set(found):
             self._mine.add(run_id, self._model(run_id), self._rank(run_id))
+        self._begun.update(comparison(self.planned(run_id).spec) for run_id in found)
+        self._waiting.difference_update(found)
         return found
 
     def _next_to(self, after: str) -> list[str]:
@@ -231,7 +225,9 @@ class ModelQueue:
 
     def pop(self, loaded: str | None, count: int, now: float) -> Sequence[str]:
         """Remove and return up to `count` evaluations of one model, the first in line first."""
-        self._wake(now)
+        while self._delayed and self._delayed[0][0] <= now:
+            _, place, run_id, model = heapq.heappop(self._delayed)
+            self.add(run_id, model, place)
         if not self._waiting:
             return ()
         priority = min(self._levels)
@@ -267,8 +263,3 @@ class ModelQueue:
         """Remove everything that is due."""
         self._levels = {}
         self._waiting = 0
-
-    def _wake(self, now: float) -> None:
-        while self._delayed and self._delayed[0][0] <= now:
-            _, place, run_id, model = heapq.heappop(self._delayed)
-            self.add(run_id, model, place)

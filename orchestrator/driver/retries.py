@@ -55,18 +55,14 @@ def after_failure(
     if permanent or history.counted >= max_attempts:
         return None
     if kind == CUDA_OOM:
-        return _after_out_of_memory(history, row)
+        # One retry, with half the chunk of the attempt that failed.
+        history.out_of_memory += 1
+        if history.out_of_memory > 1:
+            return None
+        last = row.get("chunk_size") or history.chunk_limit
+        history.chunk_limit = max(SMALLEST_CHUNK, last // 2) if last else 256
+        return Retry(0.0)
     return Retry(_delay(history.counted))
-
-
-def _after_out_of_memory(history: AttemptHistory, row: Mapping[str, Any]) -> Retry | None:
-    """Allow one retry with half the chunk of the attempt that failed."""
-    history.out_of_memory += 1
-    if history.out_of_memory > 1:
-        return None
-    last = row.get("chunk_size") or history.chunk_limit
-    history.chunk_limit = max(SMALLEST_CHUNK, last // 2) if last else 256
-    return Retry(0.0)
 
 
 def _delay(failures: int) -> float:
