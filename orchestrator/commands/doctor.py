@@ -54,7 +54,13 @@ def doctor(
     model's heads pay to the first token, which is what makes attention sinks matter.
     """
     if model is not None:
-        _sinks(model, dataset, as_json)
+        from orchestrator.reports.sink_report import describe_sinks, measure  # torch
+
+        report = measure(model, dataset)
+        if as_json:
+            echo_json(asdict(report))
+        else:
+            click.echo(describe_sinks(report))
         return
     if cluster is not None:
         _tell(_of_cluster(cluster, grid, options["store_uri"]), as_json)
@@ -110,13 +116,3 @@ def _tell(checks: Iterable["Check"], as_json: bool) -> None:
         echo_json({"checks": [asdict(check) for check in found], "ready": not failed})
     if failed:
         click.get_current_context().exit(EXIT_FAILED)
-
-
-def _sinks(model: str, dataset: str, as_json: bool) -> None:
-    from orchestrator.reports.sink_report import describe_sinks, measure  # torch
-
-    report = measure(model, dataset)
-    if as_json:
-        echo_json(asdict(report))
-    else:
-        click.echo(describe_sinks(report))

@@ -5,16 +5,11 @@
 import tempfile
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.commands.options import store_option
 from orchestrator.errors import StoreError, UsageError
-
-if TYPE_CHECKING:
-    from orchestrator.store.copying import Fetched
-    from orchestrator.store.store import Store
 
 
 @click.command()
@@ -47,26 +42,20 @@ def fetch(source: str, store_uri: str, cluster: str | None, unfinished: bool) ->
     if cluster is None:
         done = copying.fetch(source, store, unfinished=unfinished)
     else:
-        done = _from_head(cluster, source, store, unfinished)
+        from orchestrator.cluster.head import Head
+
+        head = Head(cluster)
+        folder = head.file.store_on_head(source)
+        with tempfile.TemporaryDirectory() as scratch:
+            head.copy_folder(folder, scratch)
+            try:
+                done = copying.fetch(scratch, store, unfinished=unfinished)
+            except StoreError as error:
+                message = f"{folder} on the head {head.address} holds no results"
+                raise StoreError(message) from error
     click.echo(
         f"{done.copied} files copied to {store_uri}, {done.already_there} were there already"
     )
-
-
-def _from_head(cluster: str, source: str, store: "Store", unfinished: bool) -> "Fetched":
-    """Copy a store that is a folder on the head of a cluster."""
-    from orchestrator.cluster.head import Head
-    from orchestrator.store import copying
-
-    head = Head(cluster)
-    folder = head.file.store_on_head(source)
-    with tempfile.TemporaryDirectory() as scratch:
-        head.copy_folder(folder, scratch)
-        try:
-            return copying.fetch(scratch, store, unfinished=unfinished)
-        except StoreError as error:
-            message = f"{folder} on the head {head.address} holds no results"
-            raise StoreError(message) from error
 
 
 @click.command()

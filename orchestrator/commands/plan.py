@@ -111,7 +111,12 @@ def describe_plan(made: "Plan", store_uri: str, price: float | None) -> str:
         lines += ["", text_table(header, [*rows, ("all", "", "", *_estimate_cells(estimate))]), ""]
         lines += _notes(made)
     if price is not None:
-        lines.append(_price_line(made, price))
+        cost = made.cost(price)
+        least = "at least " if estimate.time_unknown else ""
+        if cost is None:
+            lines.append("cost: unknown, as the time is")
+        else:
+            lines.append(f"cost: {least}{cost:,.2f} at {price:g} per hour")
     lines += [f"warning: {warning}" for warning in made.warnings]
     return "\n".join(lines + [f"problem: {problem}" for problem in made.problems])
 
@@ -141,35 +146,23 @@ def _estimate_cells(estimate: "Estimate") -> tuple[int, str, str]:
 
 
 def _notes(made: "Plan") -> list[str]:
-    if made.probed:
-        return _probe_notes(made)
-    if made.device is None or made.estimate.seconds is None:
-        return ["time: unknown; the store has no earlier evaluations of these models and methods"]
-    lines = [f"time: of one device, as fast as {made.device} was in earlier rows of this store"]
-    if made.estimate.time_unknown:
-        count = made.estimate.time_unknown
-        lines.append(f"time: unknown for {count} evaluations that are like none in the store")
-    return lines
-
-
-def _probe_notes(made: "Plan") -> list[str]:
     from orchestrator.progress.display import duration
 
-    lines = []
-    if made.wall_seconds is not None:
+    lines: list[str] = []
+    if not made.probed:
+        if made.device is None or made.estimate.seconds is None:
+            what = "the store has no earlier evaluations of these models and methods"
+            return [f"time: unknown; {what}"]
+        lines.append(
+            f"time: of one device, as fast as {made.device} was in earlier rows of this store"
+        )
+    elif made.wall_seconds is not None:
         at_once = "one at a time" if made.evaluators == 1 else f"{made.evaluators} at a time"
         lines.append(
             f"time: as tried on {made.device}; by the wall about {duration(made.wall_seconds)}, "
             f"{duration(made.overhead_seconds)} of it to start and to load, {at_once}"
         )
     if made.estimate.time_unknown:
-        lines.append(f"time: unknown for {made.estimate.time_unknown} evaluations")
+        which = "" if made.probed else " that are like none in the store"
+        lines.append(f"time: unknown for {made.estimate.time_unknown} evaluations{which}")
     return lines
-
-
-def _price_line(made: "Plan", price: float) -> str:
-    cost = made.cost(price)
-    if cost is None:
-        return "cost: unknown, as the time is"
-    least = "at least " if made.estimate.time_unknown else ""
-    return f"cost: {least}{cost:,.2f} at {price:g} per hour"

@@ -38,13 +38,16 @@ def results(store_uri: str, form: str, **options: Any) -> None:
 
     Example: sweep results --where dataset=pg19 --where method=streaming --sort perplexity
     """
-    from orchestrator.store.query import Query, select_rows  # pyarrow: not for --help
+    from orchestrator.store import query  # pyarrow: not for --help
     from orchestrator.store.store import Store
 
-    columns = options.pop("columns")
-    chosen = tuple(columns.split(",")) if columns else _default_columns(form, options["attempts"])
+    chosen: tuple[str, ...] = ()
+    if columns := options.pop("columns"):
+        chosen = tuple(columns.split(","))
+    elif form not in ("csv", "json"):
+        chosen = query.ATTEMPT_COLUMNS if options["attempts"] else query.DEFAULT_COLUMNS
     store = Store(store_uri)
-    table = select_rows(store, Query(columns=chosen, **options))
+    table = query.select_rows(store, query.Query(columns=chosen, **options))
     click.echo(render_results(table, form))
     if table.num_rows == 0:
         click.echo(f"no such row in {store_uri}", err=True)
@@ -66,14 +69,6 @@ def render_results(table: "pa.Table", form: str) -> str:
         "markdown": tables.markdown_table,
     }[form]
     return write(table.column_names, rows)
-
-
-def _default_columns(form: str, attempts: bool) -> tuple[str, ...]:
-    from orchestrator.store.query import ATTEMPT_COLUMNS, DEFAULT_COLUMNS
-
-    if form in ("csv", "json"):
-        return ()
-    return ATTEMPT_COLUMNS if attempts else DEFAULT_COLUMNS
 
 
 def _plain(value: Any) -> Any:

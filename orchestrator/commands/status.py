@@ -60,43 +60,32 @@ def status(
 
 def describe_status(found: "Status", store_uri: str) -> str:
     """Return a status as lines of text."""
-    sections = [_drivers(found), _sweeps(found, store_uri), _entries(found), _causes(found)]
-    sections.append([f"damaged: {path}: {reason}" for path, reason in found.damaged])
-    return "\n\n".join("\n".join(lines) for lines in sections if lines)
-
-
-def _drivers(found: "Status") -> list[str]:
     from orchestrator.progress.display import state_line
     from orchestrator.progress.snapshot import Snapshot
+    from orchestrator.reports.tables import text_table
 
-    if not found.drivers:
-        return ["no driver is running"]
-    return [
+    drivers = [
         f"driver {state.get('writer')} on {state.get('hostname')} (pid {state.get('pid')}): "
         f"{state_line(Snapshot.from_json(state))}"
         for state in found.drivers
     ]
-
-
-def _sweeps(found: "Status", store_uri: str) -> list[str]:
-    from orchestrator.reports.tables import text_table
-
-    if not found.sweeps:
-        return [f"{store_uri}: no evaluations yet"]
-    rows = [(s.sweep, s.ok, s.failed, s.attempts, s.latest) for s in found.sweeps]
-    return [text_table(("sweep", "ok", "failed", "attempts", "latest (UTC)"), rows)]
-
-
-def _entries(found: "Status") -> list[str]:
-    from orchestrator.reports.tables import text_table
-
-    if not found.entries:
-        return []
-    rows = [
-        (f"grids[{e.entry}]", e.evaluations, e.ok, e.failed, e.evaluations - e.ok - e.failed)
-        for e in found.entries
-    ]
-    return [text_table(("entry", "evaluations", "ok", "failed", "missing"), rows)]
+    sections = [drivers or ["no driver is running"]]
+    if found.sweeps:
+        sweeps = [(s.sweep, s.ok, s.failed, s.attempts, s.latest) for s in found.sweeps]
+        header = ("sweep", "ok", "failed", "attempts", "latest (UTC)")
+        sections.append([text_table(header, sweeps)])
+    else:
+        sections.append([f"{store_uri}: no evaluations yet"])
+    if found.entries:
+        entries = [
+            (f"grids[{e.entry}]", e.evaluations, e.ok, e.failed, e.evaluations - e.ok - e.failed)
+            for e in found.entries
+        ]
+        header = ("entry", "evaluations", "ok", "failed", "missing")
+        sections.append([text_table(header, entries)])
+    sections.append(_causes(found))
+    sections.append([f"damaged: {path}: {reason}" for path, reason in found.damaged])
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
 
 
 def _causes(found: "Status") -> list[str]:
