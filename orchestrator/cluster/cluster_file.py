@@ -4,7 +4,7 @@ Written for machines of one's own by `filled_in`, from the template in `docs/`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,8 +149,17 @@ def filled_in(head: str, workers: Sequence[str], user: str, key: str) -> str:
             "also what the machines get: clone the repository and `pip install -e .` it"
         ) from error
     values = {"HEAD": head, "WORKERS": ", ".join(workers), "USER": user, "KEY": key}
-    for wrong in _unusable([head, *workers], user):
-        raise UsageError(wrong)
+    addresses = (head, *workers)
+    for address in addresses:
+        if not re.fullmatch(r"[A-Za-z0-9][\w.:-]*", address):
+            raise UsageError(
+                f"{address!r}: must be the address or the name of a machine, such as 10.0.0.10"
+            )
+    if len(set(addresses)) < len(addresses):
+        twice = "a machine stands there twice; the head is no worker as well"
+        raise UsageError(f"{', '.join(addresses)}: {twice}")
+    if not re.fullmatch(r"[\w.-]+", user):
+        raise UsageError(f"--user {user!r}: must be the name of the user that SSH logs in as")
     for name, value in values.items():
         blank = re.compile(rf"\bFILL_IN_{name}\b")
         text = "\n".join(
@@ -158,13 +167,3 @@ def filled_in(head: str, workers: Sequence[str], user: str, key: str) -> str:
             for line in text.split("\n")
         )
     return text
-
-
-def _unusable(addresses: Sequence[str], user: str) -> Iterator[str]:
-    for address in addresses:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.:-]*", address):
-            yield f"{address!r}: must be the address or the name of a machine, such as 10.0.0.10"
-    if len(set(addresses)) < len(addresses):
-        yield f"{', '.join(addresses)}: a machine stands there twice; the head is no worker as well"
-    if not re.fullmatch(r"[\w.-]+", user):
-        yield f"--user {user!r}: must be the name of the user that SSH logs in as"

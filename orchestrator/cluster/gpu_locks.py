@@ -41,7 +41,18 @@ def held_gpus(gpus: Sequence[Gpu] | None = None) -> Iterator[HeldGpus]:
     """Lock every visible GPU that is free; raises `ClusterError` if all of them are taken."""
     candidates = visible_gpus() if gpus is None else gpus
     with contextlib.ExitStack() as stack:
-        held = [gpu for gpu in candidates if _lock(stack, gpu)]
+        held = []
+        for gpu in candidates:
+            path = LOCK_FOLDER / f"sinksweep-{gpu.uuid}.lock"
+            # Another user's lock file must be lockable as well.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                continue
+            stack.callback(os.close, descriptor)
+            held.append(gpu)
         if candidates and not held:
             raise ClusterError(
                 "every GPU of this machine is in use by another sweep: wait for it to end, or "
@@ -64,16 +75,3 @@ def visible_gpus() -> list[Gpu]:
         return gpus
     names = [name.strip() for name in allowed.split(",") if name.strip()]
     return [gpu for name in names for gpu in gpus if gpu.index == name or gpu.uuid.startswith(name)]
-
-
-def _lock(stack: contextlib.ExitStack, gpu: Gpu) -> bool:
-    path = LOCK_FOLDER / f"sinksweep-{gpu.uuid}.lock"
-    # Another user's lock file must be lockable as well.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return False
-    stack.callback(os.close, descriptor)
-    return True

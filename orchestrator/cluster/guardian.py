@@ -52,15 +52,10 @@ def guarded(folder: str) -> Iterator[None]:
     finally:
         for name in MARKS:
             os.environ.pop(name, None)
-        _dismiss(guardian)
-
-
-def _dismiss(guardian: "subprocess.Popen[bytes]") -> None:
-    """Tell the guardian that everything was shut down in order; do not wait for it."""
-    if guardian.stdin is not None:
-        with contextlib.suppress(OSError):  # it may have been killed
-            guardian.stdin.write(b"in order")
-            guardian.stdin.close()
+        if guardian.stdin is not None:  # the guardian is told, and not waited for
+            with contextlib.suppress(OSError):  # it may have been killed
+                guardian.stdin.write(b"in order")
+                guardian.stdin.close()
 
 
 def marked(mark: str) -> list[int]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.cluster_file import ClusterFile, read_cluster_file
+from orchestrator.cluster.cluster_file import read_cluster_file
 from orchestrator.errors import ClusterError, UsageError
 
 DASHBOARD_PORT = 8265
@@ -32,8 +32,24 @@ class Head:
 
     def __init__(self, path: str | Path) -> None:
         self.file = read_cluster_file(path)
-        self.address = _address(self.file)
-        key = self.file.auth.get("ssh_private_key") or _own_key(self.file)
+        if self.file.is_local:
+            self.address = self.file.addresses[0]
+        else:
+            from ray.autoscaler._private.commands import get_head_node_ip  # asks the cloud
+
+            try:
+                self.address = str(get_head_node_ip(str(self.file.path)))
+            except Exception as error:  # whatever the cloud's library raises
+                reason = " ".join(str(error).split())[:200]
+                raise ClusterError(
+                    f"--cluster {self.file.path}: no head is found ({reason}): "
+                    f"`ray up {self.file.path}` starts it"
+                ) from error
+        key = self.file.auth.get("ssh_private_key")
+        if not key and not self.file.is_local:  # then `ray up` has made one
+            region = self.file.config["provider"].get("region")
+            made = sorted(Path.home().glob(f".ssh/ray-autoscaler*_{region}.pem"))
+            key = made[-1] if made else None
         self._key = os.path.expanduser(str(key)) if key else None  # noqa: PTH111 - `~user` too
         if self._key and not os.path.exists(self._key):  # noqa: PTH110
             raise UsageError(
@@ -177,25 +193,3 @@ _PROGRAM = (
 def for_shell(path: str) -> str:
     """Quote a path for a shell, except for a leading `~/`, which the shell shall expand."""
     return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)
-
-
-def _address(file: ClusterFile) -> str:
-    if file.is_local:
-        return file.addresses[0]
-    from ray.autoscaler._private.commands import get_head_node_ip  # asks the cloud
-
-    try:
-        return str(get_head_node_ip(str(file.path)))
-    except Exception as error:  # whatever the cloud's library raises
-        reason = " ".join(str(error).split())[:200]
-        raise ClusterError(
-            f"--cluster {file.path}: no head is found ({reason}): `ray up {file.path}` starts it"
-        ) from error
-
-
-def _own_key(file: ClusterFile) -> str | None:
-    """Return the key that `ray up` made, where the file names none."""
-    made = sorted(
-        Path.home().glob(f".ssh/ray-autoscaler*_{file.config['provider'].get('region')}.pem")
-    )
-    return str(made[-1]) if made and not file.is_local else None

@@ -86,21 +86,17 @@ def _lives(client: Any, job_id: str) -> bool:
         if state == "SUCCEEDED" or re.search(_AT_WORK, log, re.MULTILINE):
             return True
         if state in ("FAILED", "STOPPED"):
+            lines = [line.strip() for line in log.splitlines() if line.strip()]
+            errors = [line for line in lines if line.startswith("Error: ")]
+            why = (errors or lines or [""])[-1].removeprefix("Error: ")
             told = str(client.get_job_info(job_id).message or "")
-            raise ClusterError(f"job {job_id} has ended at once: {_last_words(log) or told}")
+            raise ClusterError(f"job {job_id} has ended at once: {why or told}")
         time.sleep(_LOOK_SECONDS)
     return False
 
 
 _AT_WORK = r"^[\w-]+: \d+(/| of )\d+ "
 """How a driver's own lines begin: `NAME: 3/7 done` (`orchestrator.progress.display.headline`)."""
-
-
-def _last_words(log: str) -> str:
-    """Return the line of a log that says why it ends."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("Error: ")]
-    return (told or lines or [""])[-1].removeprefix("Error: ")
 
 
 def check_store(uri: str) -> None:

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,13 @@ class LocalRay:
             return "it is not running"
         for kind, process in node.dead_processes():
             name = str(kind).rpartition(".")[2]
-            words = _last_words(Path(node.get_logs_dir_path()), name)
+            logs = Path(node.get_logs_dir_path())
+            lines: list[str] = []
+            for file in (logs / f"{name}.err", logs / f"{name}.out"):
+                with contextlib.suppress(OSError):
+                    lines += file.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
+            last = " | ".join(line.strip()[:200] for line in lines[-_LOG_LINES:] if line.strip())
+            words = f" (its last words: {last})" if last else ""
             return f"{name} (pid {process.pid}) ended with {process.poll()}{words}"
         return None
 
@@ -204,16 +210,6 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-def _last_words(logs: Path, name: str) -> str:
-    """Return the last lines of a process's logs, in brackets."""
-    lines: Sequence[str] = []
-    for file in (logs / f"{name}.err", logs / f"{name}.out"):
-        with contextlib.suppress(OSError):
-            lines = [*lines, *file.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]]
-    words = " | ".join(line.strip()[:200] for line in lines[-_LOG_LINES:] if line.strip())
-    return f" (its last words: {words})" if words else ""
 
 
 def flattened(error: Exception) -> str:

@@ -4,7 +4,6 @@ On GPUs an evaluator owns one GPU. On CPUs a node runs one evaluation at a time,
 one would disturb its timings; where nothing is timed, `resources.cpus` divides a node.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,21 +67,16 @@ def requests(
         gpus = int(any(node.gpus for node in (*alive, *possible)))
     if gpus > 1:
         raise ResourcesError(f"resources.gpus: 0 or 1 per evaluation for now, got {gpus}")
-    find = _on_gpus if gpus else functools.partial(_on_cpus, timed=timed)
-    found = find(resources, alive, possible)
+    if gpus:
+        room = [_gpu_room(node, resources) for node in (possible or alive)]
+        now = [_gpu_room(node, resources) for node in alive]
+        request = Request(1, resources.cpus or 0, resources.accelerator)
+        found = [request] * max(sum(room), sum(now))
+    else:
+        found = _on_cpus(resources, alive, possible, timed=timed)
     if not found:
         raise ResourcesError(_refusal(resources, gpus, [*alive, *possible]))
     return found
-
-
-def _on_gpus(
-    resources: Resources, alive: Sequence[Node], possible: Sequence[Node]
-) -> list[Request]:
-    cpus = resources.cpus or 0
-    request = Request(1, cpus, resources.accelerator)
-    room = [_gpu_room(node, resources) for node in (possible or alive)]
-    now = [_gpu_room(node, resources) for node in alive]
-    return [request] * max(sum(room), sum(now))
 
 
 def _gpu_room(node: Node, resources: Resources) -> int:
