@@ -114,22 +114,19 @@ class InlineExecutor:
         try:
             host = EvaluatorHost(self._path, self._options)
             while (assignment := self._inbox.get()) is not None:
-                if not self._evaluate(host, assignment):
+                is_usable = True
+                for event in host.events(assignment):
+                    self._outbox.put(Happened(assignment.spec.run_id, event))
+                    if isinstance(event, Finished):
+                        is_usable = event.evaluator_usable
+                        break
+                    if self._cancelled.is_set():
+                        self._outbox.put(Returned((assignment.spec.run_id,)))
+                        break
+                if not is_usable:
                     host = EvaluatorHost(self._path, self._options)
         except BaseException as error:  # the main thread raises it
             self._outbox.put(error)
-
-    def _evaluate(self, host: EvaluatorHost, assignment: Assignment) -> bool:
-        """Run one evaluation to its end; return whether the evaluator can run another."""
-        run_id = assignment.spec.run_id
-        for event in host.events(assignment):
-            self._outbox.put(Happened(run_id, event))
-            if isinstance(event, Finished):
-                return event.evaluator_usable
-            if self._cancelled.is_set():
-                self._outbox.put(Returned((run_id,)))
-                break
-        return True
 
 
 def options_for(resources: Resources) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import ray
 import ray.exceptions
 
 from orchestrator.cluster.connection import Cluster
-from orchestrator.cluster.placement import Request, describe_room
+from orchestrator.cluster.placement import describe_room
 from orchestrator.errors import ClusterError
 from orchestrator.executors.base import Happened, Lost, Returned, Slot, Update
 from orchestrator.executors.evaluator_slot import (
@@ -92,10 +92,21 @@ class RayExecutor:
         if self._has_died():
             return
         if self._room.is_due():
-            self._survey()
+            self._room.survey()
+            for item in list(self._evaluators.values()):
+                node_id = item.node_id or item.request.node_id
+                if not self._room.has(node_id):
+                    self._lose(item, failures.NODE_LOST, f"node {node_id} is gone")
             self._report()
         self._wanted = wanted
-        self._release(wanted, time.monotonic())
+        # Idle evaluators are let go of, and unborn ones that nobody needs.
+        now, surplus = time.monotonic(), len(self._evaluators) - wanted
+        for item in list(self._evaluators.values()):
+            idle = item.call is None and now - item.idle_since > IDLE_SECONDS
+            unborn = item.node_id is None and surplus > 0
+            if idle or unborn:
+                surplus -= 1
+                self._let_go(item)
         if not self._cancelled:
             self._start(wanted)
 
@@ -190,14 +201,6 @@ class RayExecutor:
             self._fatal = error
         return True
 
-    def _survey(self) -> None:
-        """See what there is, and take back what is on nodes that are gone."""
-        self._room.survey()
-        for item in list(self._evaluators.values()):
-            node_id = item.node_id or item.request.node_id
-            if not self._room.has(node_id):
-                self._lose(item, failures.NODE_LOST, f"node {node_id} is gone")
-
     def _start(self, wanted: int) -> None:
         starting = sum(1 for item in self._evaluators.values() if item.node_id is None)
         room = self._room.requests
@@ -210,28 +213,15 @@ class RayExecutor:
             self._start_began = time.monotonic()
         for request in missing[:count]:
             self._started += 1
-            item = EvaluatorSlot(f"evaluator-{self._started}", self._actor(request), request)
+            chosen = {"num_threads": request.num_threads, **self._options}
+            if chosen.get("device") == "auto":  # what was given must be used, or it refuses
+                chosen["device"] = "cuda" if request.gpus else "cpu"
+            actor = EVALUATOR.options(**actor_options(request, self._room.left_out)).remote(
+                self._path, chosen, self._log_folder, installation(), request.gpus
+            )
+            item = EvaluatorSlot(f"evaluator-{self._started}", actor, request)
             item.call = item.handle.hello.remote()
             self._evaluators[item.id] = item
-
-    def _actor(self, request: Request) -> Any:
-        options = actor_options(request, self._room.left_out)
-        chosen = {"num_threads": request.num_threads, **self._options}
-        if chosen.get("device") == "auto":  # what was given must be used, or it refuses
-            chosen["device"] = "cuda" if request.gpus else "cpu"
-        return EVALUATOR.options(**options).remote(
-            self._path, chosen, self._log_folder, installation(), request.gpus
-        )
-
-    def _release(self, wanted: int, now: float) -> None:
-        """Let go of evaluators that have been idle, and of unborn ones that nobody needs."""
-        surplus = len(self._evaluators) - wanted
-        for item in list(self._evaluators.values()):
-            idle = item.call is None and now - item.idle_since > IDLE_SECONDS
-            unborn = item.node_id is None and surplus > 0
-            if idle or unborn:
-                surplus -= 1
-                self._let_go(item)
 
     def _let_go(self, item: EvaluatorSlot, *, alive: bool = True) -> None:
         """End an evaluator, the one way there is; give back what it still holds.
@@ -255,16 +245,19 @@ class RayExecutor:
         try:
             result = ray.get(call)
         except ray.exceptions.RayError as error:
-            self._died(item, error)
+            kind = self._room.kind_of_loss(error, item.node_id, item.request.node_id)
+            message = one_line(error)
+            if item.node_id is None and kind != failures.NODE_LOST:
+                self._failed_starts += 1
+                if self._failed_starts >= FAILED_STARTS:
+                    self._fatal = ClusterError(f"evaluators do not start: {message}")
+            self._lose(item, kind, message)
             return
         item.idle_since = time.monotonic()
         if isinstance(result, Batch):
             self._reported(item, result)
-        else:
-            self._greeted(item, result)
-
-    def _greeted(self, item: EvaluatorSlot, hello: Hello) -> None:
-        """An evaluator is there, or says why it will not work."""
+            return
+        hello: Hello = result  # it is there, or says why it will not work
         self._failed_starts = 0
         if hello.other_code is None and hello.no_device is None:
             item.node_id, item.process_id = hello.node_id, hello.process_id
@@ -290,15 +283,6 @@ class RayExecutor:
             self._give_back(item, list(item.run_ids))
         elif item.run_ids:
             item.call = item.handle.work.remote([], CALL_SECONDS)
-
-    def _died(self, item: EvaluatorSlot, error: ray.exceptions.RayError) -> None:
-        kind = self._room.kind_of_loss(error, item.node_id, item.request.node_id)
-        message = one_line(error)
-        if item.node_id is None and kind != failures.NODE_LOST:
-            self._failed_starts += 1
-            if self._failed_starts >= FAILED_STARTS:
-                self._fatal = ClusterError(f"evaluators do not start: {message}")
-        self._lose(item, kind, message)
 
     def _lose(self, item: EvaluatorSlot, kind: str, message: str, *, alive: bool = True) -> None:
         """Take an evaluator for dead, and with it what it had begun."""

@@ -71,10 +71,6 @@ class Room:
         """Tell whether a node was there at the last survey."""
         return node_id is None or node_id in self._alive
 
-    def _has_shrunk(self) -> bool:
-        """Tell whether a node has gone since the last survey."""
-        return not self._alive <= {str(node.node_id) for node in self._cluster.nodes()}
-
     def lose(self, node_id: str) -> None:
         """Avoid a node that was lost, and have the cluster surveyed at once."""
         self._avoided[node_id] = time.monotonic() + AVOID_SECONDS
@@ -97,8 +93,10 @@ class Room:
         place = node_id or target
         if place is not None and not self._cluster.is_alive(place):
             return failures.NODE_LOST
-        if node_id is None and "creation task" not in text and self._has_shrunk():
-            return failures.NODE_LOST  # it went where Ray put it, and that node is gone
+        if node_id is None and "creation task" not in text:
+            there = {str(node.node_id) for node in self._cluster.nodes()}
+            if not self._alive <= there:
+                return failures.NODE_LOST  # it went where Ray put it, and that node is gone
         return failures.WORKER_LOST
 
     def refuse(self, hello: Hello) -> str | None:
