@@ -22,7 +22,6 @@ from orchestrator.executors.base import Executor
 from orchestrator.executors.inline import InlineExecutor, options_for
 from orchestrator.progress.snapshot import Listener, Snapshot
 from orchestrator.reports.sizes import unavailable_here
-from orchestrator.store.remaining import Remaining
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
 from workers.contract.spec import EvalSpec
@@ -65,14 +64,25 @@ class Where:
 def launch_sweep(
     sweep: Sweep, store: Store, where: Where, options: LaunchOptions, listener: Listener
 ) -> Snapshot:
-    """Run what is left of a sweep. Raises `ResourcesError` before anything is started."""
+    """Run what is left of a sweep.
+
+    Raises `ResourcesError`, and `UsageError` if the Hub gives nothing that could be run, before
+    anything is started.
+    """
     remaining = what_is_left(sweep, store, options)
     if not remaining.todo:  # then neither torch nor Ray is worth starting
         idle = InlineExecutor()
         idle.notes = ()
         return run_sweep(sweep, store, idle, options, listener, remaining)
     if where.is_here():
-        _refuse_unavailable(sweep, remaining, listener)
+        # What the Hub does not give is said once.
+        reasons = unavailable_here(sweep.evaluations[place].spec for place in remaining.todo)
+        total = len(remaining.todo)
+        said = [f"{reason} ({count} of {total} evaluations)" for reason, count in reasons.items()]
+        if sum(reasons.values()) == total:
+            raise UsageError("nothing can be run: " + "\n".join(said))
+        for line in said:
+            listener.note(line)
     options = replace(options, provenance=git_state())
     with _executor(sweep, store.log_folder, where) as executor:
         return run_sweep(sweep, store, executor, options, listener, remaining)
@@ -90,17 +100,6 @@ def probe_times(
         for note in executor.notes:
             tell(f"probe: {note}")
         return try_out(one_of_each_kind(specs), executor, began, tell)
-
-
-def _refuse_unavailable(sweep: Sweep, remaining: Remaining, listener: Listener) -> None:
-    """Say once what the Hub does not give; raises `UsageError` if then nothing can be run."""
-    reasons = unavailable_here(sweep.evaluations[place].spec for place in remaining.todo)
-    total = len(remaining.todo)
-    said = [f"{reason} ({count} of {total} evaluations)" for reason, count in reasons.items()]
-    if sum(reasons.values()) == total:
-        raise UsageError("nothing can be run: " + "\n".join(said))
-    for line in said:
-        listener.note(line)
 
 
 @contextmanager

@@ -42,7 +42,16 @@ def run_command(command: Callable[..., Any], name: str) -> None:
         code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
     except OSError as error:  # the library names its own files; this is standard output
         _complain(f"Error: cannot write the output: {error.strerror or error}")
-    leave(code if _flush() else EXIT_FAILED)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"Error: cannot write the output: {error.strerror or error}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        code = EXIT_FAILED
+    except (ValueError, AttributeError):  # closed, or none at all
+        pass
+    leave(code)
 
 
 def settle() -> None:
@@ -59,7 +68,12 @@ def settle() -> None:
             # A file or a pipe gets the same bytes everywhere; a terminal what it can show.
             encoding = None if stream.isatty() else "utf-8"
             stream.reconfigure(encoding=encoding, errors="spelled")
-    _hide_working_directory()
+    # A user's `random.py` or `numpy.py` must not stand for the real one: an empty entry of
+    # PYTHONPATH puts the working directory first. A checkout of this package is left there, as it
+    # is where the package comes from.
+    here, package = Path.cwd().resolve(), Path(__file__).resolve().parents[1]
+    if here != package:
+        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
 
 
 _SPELLINGS = {"\u2026": "...", "\u00d7": "x", "\u2013": "-", "\u2014": "-", "\u2212": "-"}
@@ -75,31 +89,6 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError), "an error handler of output"
     characters = error.object[error.start : error.end]
     return "".join(_SPELLINGS.get(character, "?") for character in characters), error.end
-
-
-def _hide_working_directory() -> None:
-    """Keep the user's `random.py` or `numpy.py` from standing for the real one.
-
-    An empty entry of PYTHONPATH puts the working directory first; a checkout of this package is
-    left there, as it is where the package comes from.
-    """
-    here, package = Path.cwd().resolve(), Path(__file__).resolve().parents[1]
-    if here != package:
-        sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
-
-
-def _flush() -> bool:
-    """Write what is still buffered; False where it cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            _complain(f"Error: cannot write the output: {error.strerror or error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        return False
-    except (ValueError, AttributeError):  # closed, or none at all
-        return True
-    return True
 
 
 def _complain(message: str) -> None:
@@ -119,7 +108,10 @@ class Interrupts:
         # another thread is stopped through the store (`sweep cancel`).
         if threading.current_thread() is threading.main_thread():
             self._previous = {
-                number: signal.signal(number, self._note) for number in SIGNALS if _matters(number)
+                number: signal.signal(number, self._note)
+                for number in SIGNALS
+                # SIGHUP is left alone under `nohup`: the sweep shall outlive the terminal.
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
             }
         return self
 
@@ -136,11 +128,6 @@ class Interrupts:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-
-
-def _matters(number: signal.Signals) -> bool:
-    """Leave SIGHUP alone under `nohup`: the sweep shall outlive the terminal."""
-    return number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
 
 
 def leave(code: int) -> None:
