@@ -69,6 +69,8 @@ def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:
         return f"{error}; {fails}"
     except OSError as error:
         return f"{spec.dataset}: cannot be read: {error.strerror or error}; {fails}"
+    if not counts.documents:
+        return f"{spec.dataset}: holds no document; {fails}"
     if not counts.empty + counts.short:
         return None
     kinds = [f"{counts.empty} empty or null"] * bool(counts.empty)

@@ -62,3 +62,12 @@ def test_a_text_that_cannot_be_read_is_said_once_for_its_evaluations(tmp_path: P
     (warning,) = text_warnings([spec(path), spec(path, method="streaming")])
     assert "Git LFS pointer" in warning
     assert "all 2 evaluations of it will fail" in warning
+
+
+def test_a_table_with_a_head_and_no_rows_will_fail_and_that_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text\n")
+    for empty_documents in ("refuse", "skip"):
+        (warning,) = text_warnings([spec(path, empty_documents=empty_documents)])
+        assert "holds no document" in warning
+        assert "will fail" in warning
