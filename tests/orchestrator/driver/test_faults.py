@@ -12,23 +12,25 @@ from tests.support.sweep_process import Driver
 from tests.support.sweeps import ok_run_ids, run_ids, spec, sweep_of
 
 pytestmark = pytest.mark.slow
+COUNT = 600
+"""So many that a driver is never through with them when it is killed."""
 
 
 def test_a_driver_killed_at_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
     chance = random.Random(4)
     committed = 0
     for _ in range(6):
-        driver = Driver(tmp_path, 200, seconds=0.01)
+        driver = Driver(tmp_path, COUNT, seconds=0.01)
         driver.until_rows(committed + chance.randrange(1, 25))
         time.sleep(chance.random() * 0.3)
         driver.kill()
         rows = Store(tmp_path).trials(["run_id"]).num_rows
         assert rows >= committed
         committed = rows
-    summary = Driver(tmp_path, 200).wait()
+    summary = Driver(tmp_path, COUNT).wait()
     assert summary["done_before"] == committed
-    assert ok_run_ids(Store(tmp_path)) == run_ids(sweep_of(200))
-    assert Store(tmp_path).trials().num_rows == 200
+    assert ok_run_ids(Store(tmp_path)) == run_ids(sweep_of(COUNT))
+    assert Store(tmp_path).trials().num_rows == COUNT
 
 
 def test_after_a_killed_driver_nothing_of_its_local_cluster_is_left_and_a_relaunch_finishes(
