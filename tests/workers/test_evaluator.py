@@ -306,7 +306,7 @@ def test_a_long_document_reports_where_it_stands(evaluator, monkeypatch):
     events, row = run(evaluator, spec("streaming", max_documents=2, max_tokens=1000))
     reports = [e for e in events if isinstance(e, Progress) and e.phase == "quality"]
     # The first chunk ends where eviction begins, after B + 1 = 65 queries.
-    assert [report.tokens_done for report in reports][:3] == [65, 65 + 256, 65 + 512]
+    assert [report.tokens_done for report in reports][:4] == [0, 65, 65 + 256, 65 + 512]
     assert {report.documents_done for report in reports} == {0, 1}
     assert reports[-1].tokens_done == reports[-1].tokens_total == row["n_tokens"]
     assert reports[-1].perplexity == pytest.approx(row["perplexity"])

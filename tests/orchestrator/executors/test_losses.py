@@ -57,7 +57,7 @@ class Nodes:
         """All at once; a new one comes up after a while, as an autoscaler would bring it."""
         for worker in self.workers:
             self._signal(worker, signal.SIGKILL)
-        time.sleep(12.0)
+        time.sleep(22.0)  # the loss is noticed within seconds, and said after eight more
         self.add()
 
     def kill_and_bring_back(self) -> None:

@@ -113,7 +113,7 @@ def test_a_cluster_that_has_lost_its_only_node(tmp_path: Path) -> None:
             lost.append(time.monotonic() - listener.began)
             test_cluster.remove_node(workers[0], allow_graceful=False)
 
-        with later(4.0, lose), later(18.0, lambda: test_cluster.add_node(**node)):
+        with later(4.0, lose), later(26.0, lambda: test_cluster.add_node(**node)):
             launch(executor, tmp_path, listener, count=8)
     assert 0 < listener.when("nothing runs: the cluster has lost its nodes") - lost[0] < WITHIN
 
