@@ -33,3 +33,9 @@ def cluster_of(*nodes: dict[str, Any]) -> Iterator[tuple[TestCluster, Cluster, l
     finally:
         ray.shutdown()
         test_cluster.shutdown()
+
+
+def add_node(test_cluster: TestCluster, **node: Any) -> Any:
+    """Add a node, from any thread: without the handlers of signals that only the main one sets."""
+    test_cluster._shutdown_at_exit = False
+    return test_cluster.add_node(**{"object_store_memory": STORE_BYTES, **node})

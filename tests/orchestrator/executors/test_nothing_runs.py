@@ -24,7 +24,7 @@ from orchestrator.store.heartbeats import read_drivers
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
 from tests.support.crashing_evaluator import CrashingEvaluator
-from tests.support.ray_clusters import STORE_BYTES, cluster_of
+from tests.support.ray_clusters import add_node, cluster_of
 from tests.support.sweep_process import ROOT
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 
@@ -104,7 +104,6 @@ def test_other_work_that_holds_the_cluster(tmp_path: Path) -> None:
 
 def test_a_cluster_that_has_lost_its_only_node(tmp_path: Path) -> None:
     listener = Clocked()
-    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
     with cluster_of({"num_cpus": 1}) as (test_cluster, cluster, workers):
         executor = RayExecutor(cluster, CPU, evaluator=CRASHING, options={"seconds": 1.0})
         lost: list[float] = []
@@ -113,8 +112,8 @@ def test_a_cluster_that_has_lost_its_only_node(tmp_path: Path) -> None:
             lost.append(time.monotonic() - listener.began)
             test_cluster.remove_node(workers[0], allow_graceful=False)
 
-        with later(4.0, lose), later(26.0, lambda: test_cluster.add_node(**node)):
-            launch(executor, tmp_path, listener, count=8)
+        with later(4.0, lose), later(26.0, lambda: add_node(test_cluster, num_cpus=1)):
+            launch(executor, tmp_path, listener, count=14)
     assert 0 < listener.when("nothing runs: the cluster has lost its nodes") - lost[0] < WITHIN
 
 
@@ -127,10 +126,9 @@ class Autoscaled(Cluster):
 
 def test_a_cluster_that_is_starting_its_nodes(tmp_path: Path) -> None:
     listener = Clocked()
-    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
     with cluster_of() as (test_cluster, cluster, _nodes):
         executor = RayExecutor(Autoscaled(cluster.address), CPU, evaluator=CRASHING)
-        with later(13.0, lambda: test_cluster.add_node(**node)):
+        with later(13.0, lambda: add_node(test_cluster, num_cpus=1)):
             launch(executor, tmp_path, listener)
     assert listener.when("nothing runs: the cluster is starting nodes") < WITHIN
 
