@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 COUNT = 24
 SECONDS = 1.5
-"""Of each evaluation. A worker outlives its raylet by a few seconds; three are busy for twelve."""
+"""Of each evaluation. A worker outlives its raylet by a few seconds, and finishes what it can."""
 
 
 class Nodes:
@@ -37,53 +37,56 @@ class Nodes:
     def __init__(self, cluster: Any, workers: list[Any], gpus: int) -> None:
         self.cluster, self.workers, self.gpus = cluster, workers, gpus
 
-    def terminate(self) -> None:
-        self._signal(self.workers[0], signal.SIGTERM)
+    def terminate(self, node_id: str) -> None:
+        self._signal(node_id, signal.SIGTERM)
 
-    def kill(self) -> None:
-        self._signal(self.workers[0], signal.SIGKILL)
+    def kill(self, node_id: str) -> None:
+        self._signal(node_id, signal.SIGKILL)
 
-    def drain(self) -> None:
+    def drain(self, node_id: str) -> None:
         """Announce that a node goes, as an autoscaler does before the machine is taken away."""
         reason = autoscaler_pb2.DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION
         deadline = int((time.time() + 3.0) * 1000)
         client = GcsClient(address=self.cluster.address)
-        accepted, why = client.drain_node(self.workers[0].node_id, reason, "spot", deadline)
+        accepted, why = client.drain_node(node_id, reason, "spot", deadline)
         assert accepted, why
         time.sleep(3.0)
-        self._signal(self.workers[0], signal.SIGKILL)
+        self._signal(node_id, signal.SIGKILL)
 
-    def kill_all(self) -> None:
+    def kill_all(self, _node_id: str) -> None:
         """All at once; a new one comes up after a while, as an autoscaler would bring it."""
         for worker in self.workers:
-            self._signal(worker, signal.SIGKILL)
+            self._signal(worker.node_id, signal.SIGKILL)
         time.sleep(22.0)  # the loss is noticed within seconds, and said after eight more
         self.add()
 
-    def kill_and_bring_back(self) -> None:
-        self.kill()
+    def kill_and_bring_back(self, node_id: str) -> None:
+        self.kill(node_id)
         time.sleep(2.0)
         self.add()
 
     def add(self) -> None:
         self.workers.append(add_node(self.cluster, num_cpus=1, num_gpus=self.gpus))
 
-    @staticmethod
-    def _signal(worker: Any, number: int) -> None:
+    def _signal(self, node_id: str, number: int) -> None:
+        (worker,) = (worker for worker in self.workers if worker.node_id == node_id)
         os.kill(worker.all_processes["raylet"][0].process.pid, number)
 
 
 @contextmanager
-def once_all_work(executor: RayExecutor, act: Callable[[], None]) -> Iterator[None]:
-    """Act as soon as three evaluators have had work for a moment."""
+def once_one_works(executor: RayExecutor, act: Callable[[str], None]) -> Iterator[None]:
+    """Act on the node of the first evaluator that has work, when it has had it for a moment."""
     stop = threading.Event()
 
     def wait() -> None:
-        while len(executor.process_ids()) < 3:
+        at_work: list[str] = []
+        while not at_work:
             if stop.wait(0.1):
                 return
+            slots = list(executor._evaluators.values())
+            at_work = [item.node_id for item in slots if item.node_id and item.run_ids]
         time.sleep(0.5)
-        act()
+        act(at_work[0])
 
     thread = threading.Thread(target=wait)
     thread.start()
@@ -105,7 +108,7 @@ def test_whatever_is_lost_every_evaluation_ends_ok_and_once(
     with cluster_of(node, node, node) as (test_cluster, cluster, workers):
         executor = RayExecutor(cluster, resources, evaluator=CRASHING, options={"seconds": SECONDS})
         nodes = Nodes(test_cluster, workers, gpus)
-        with once_all_work(executor, getattr(nodes, loss)):
+        with once_one_works(executor, getattr(nodes, loss)):
             summary = run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
         new = workers[-1].node_id if len(workers) > 3 else None
     assert (summary.ok, summary.failed) == (COUNT, 0)
@@ -114,7 +117,7 @@ def test_whatever_is_lost_every_evaluation_ends_ok_and_once(
     lost = Counter(row["error_kind"] for row in rows if row["status"] == "failed")
     assert set(lost) <= {"node_lost"}, "the machine is what was lost, whatever the signal"
     assert lost.total() == summary.attempts - COUNT
-    assert lost.total() >= (3 if loss == "kill_all" else 1)
+    assert lost.total() >= (loss != "drain"), "a node that announces its end may be empty by then"
     if loss == "kill_all":
         assert any("has lost its nodes" in note for note in listener.notes), listener.notes
         assert new in {row["node_id"] for row in rows}
