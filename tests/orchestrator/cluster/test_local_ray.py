@@ -3,8 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from orchestrator.errors import ClusterError
 from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
+from tests.support.background import in_background
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 
 pytestmark = pytest.mark.slow
@@ -47,24 +48,19 @@ def kill(part: str) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
-@contextmanager
-def as_soon_as(ready: Callable[[], Any], act: Callable[[], Any], times: int = 1) -> Iterator[None]:
-    stop = threading.Event()
+def as_soon_as(
+    ready: Callable[[], Any], act: Callable[[], Any], times: int = 1
+) -> AbstractContextManager[None]:
+    """Act in the background whenever something is ready."""
 
-    def watch() -> None:
+    def watch(stop: threading.Event) -> None:
         for _ in range(times):
             while not ready():
                 if stop.wait(0.1):
                     return
             act()
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return in_background(watch)
 
 
 @pytest.mark.parametrize("part", PARTS)

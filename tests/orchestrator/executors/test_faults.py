@@ -5,8 +5,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
+from tests.support.background import in_background
 from tests.support.ray_clusters import cluster_of
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 
@@ -23,24 +23,16 @@ pytestmark = pytest.mark.slow
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 
 
-@contextmanager
-def meanwhile(action: Any, period: float, times: int) -> Iterator[None]:
+def meanwhile(action: Any, period: float, times: int) -> AbstractContextManager[None]:
     """Repeat an action in the background."""
-    stop = threading.Event()
 
-    def repeat() -> None:
+    def repeat(stop: threading.Event) -> None:
         for _ in range(times):
             if stop.wait(period):
                 return
             action()
 
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return in_background(repeat)
 
 
 def launch(executor: RayExecutor, count: int, root: Path) -> Any:

@@ -8,8 +8,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
+from tests.support.background import in_background
 from tests.support.ray_clusters import add_node, cluster_of
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 
@@ -78,12 +79,12 @@ class Nodes:
                     os.kill(item.process_id, signal.SIGKILL)
 
 
-@contextmanager
-def once_one_works(executor: RayExecutor, act: Callable[[str], None]) -> Iterator[None]:
+def once_one_works(
+    executor: RayExecutor, act: Callable[[str], None]
+) -> AbstractContextManager[None]:
     """Act on the node of the first evaluator that has work, when it has had it for a moment."""
-    stop = threading.Event()
 
-    def wait() -> None:
+    def wait(stop: threading.Event) -> None:
         at_work: list[str] = []
         while not at_work:
             if stop.wait(0.1):
@@ -93,13 +94,7 @@ def once_one_works(executor: RayExecutor, act: Callable[[str], None]) -> Iterato
         time.sleep(0.5)
         act(at_work[0])
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return in_background(wait)
 
 
 @pytest.mark.parametrize("gpus", [0, 1], ids=["cpu", "gpu"])
