@@ -77,7 +77,7 @@ def plan(grid: Grid, store: StoreLike = "results", *, probe: Where | None = None
     does; None takes times from the store's rows. Raises what `launch` raises before it starts.
     """
     sweep = _expanded(grid)
-    tries = None if probe is None else partial(probe_times, sweep, where=probe, tell=_unheard)
+    tries = None if probe is None else partial(probe_times, sweep, where=probe, tell=Silent().note)
     return make_plan(sweep, Store(store), probe=tries)
 
 
@@ -106,10 +106,6 @@ def watch(store: StoreLike = "results") -> Iterator[list[Snapshot]]:
     """Yield the states of all drivers on a store, about once a second, until none is left."""
     for states in watch_drivers(Store(store)):
         yield [Snapshot.from_json(state) for state in states]
-
-
-def _unheard(_line: str) -> None:
-    """Take what the command line would print."""
 
 
 def _expanded(grid: Grid) -> Sweep:

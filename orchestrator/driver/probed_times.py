@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from orchestrator.reports.sizes import Sizes
@@ -48,7 +49,7 @@ class ProbedTimes:
 
     def seconds(self, spec: EvalSpec, text: Text, sizes: Sizes) -> float | None:
         """Return how long an evaluation takes; None if none of its kind was tried."""
-        like = next((each for each in self.tried if kind(each.spec) == kind(spec)), None)
+        like = self._by_kind.get(kind(spec))
         if like is None:
             return None
         speed, its_text = like.speed, sizes.text(like.spec)
@@ -56,6 +57,10 @@ class ProbedTimes:
         longer = quality_work(spec, text) / tried_work if tried_work else 1.0
         prefill = speed.prefill * prefill_share(spec, text)
         return speed.setup + longer * speed.quality + speed.attention + prefill + speed.decode
+
+    @cached_property  # grids of a million ask for it
+    def _by_kind(self) -> Mapping[tuple[Any, ...], Tried]:
+        return {kind(each.spec): each for each in self.tried}
 
     def problems(self) -> tuple[str, ...]:
         """Return a line for every cause of failure."""

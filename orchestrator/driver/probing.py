@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from orchestrator.driver.loop import TICK, LaunchOptions
 from orchestrator.driver.probed_times import ProbedTimes, Tried
 from orchestrator.driver.tally import spec_label
 from orchestrator.executors.base import Executor, Lost, Returned, Update
@@ -17,9 +18,6 @@ from workers.contract.spec import EvalSpec, loading_key
 
 EVALUATOR = "workers.speed_probe:SpeedProbe"
 """Import path of the evaluator that tells how fast it is."""
-TICK = 0.25
-STILL_SECONDS = 8.0
-"""How long nothing may run before it is said why."""
 LOSSES = 2
 """How often an evaluator may die over one evaluation."""
 
@@ -90,7 +88,7 @@ class _Probing:
         now = time.monotonic()
         if self._executor.busy():
             self._still_since = now
-        elif now - self._still_since > STILL_SECONDS and self.is_left():
+        elif now - self._still_since > LaunchOptions.still_seconds and self.is_left():
             self._still_since = now
             self._tell(f"nothing runs: {self._executor.why()}")
 

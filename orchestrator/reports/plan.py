@@ -233,7 +233,8 @@ def _proposals(specs: Sequence[EvalSpec], sizes: Sizes) -> list[str]:
 
 def _unsaid(problems: Iterable[str], said: Sequence[str]) -> list[str]:
     """Leave out what only repeats a problem that has been told."""
-    return [one for one in problems if not any(told.partition(": ")[2] in one for told in said)]
+    causes = [told.partition(": ")[2] or told for told in said]  # without the name of the text
+    return [one for one in problems if not any(cause in one for cause in causes)]
 
 
 def _told_once(

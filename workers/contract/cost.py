@@ -26,8 +26,8 @@ UNBOUNDED_TOKENS = 100_000
 UNBOUNDED_DOCUMENTS = 10
 ALONE = 10
 """A token decoded alone takes as long as so many in a pass (docs/benchmarks.md)."""
-
 PROBED_PREFILL = 4096
+"""Tokens before its steps that a probe of the decode reads at most, besides a cache full."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.driver.probed_times import ProbedTimes, Tried, one_of_each_kind
 from orchestrator.grid.load import build_grid
-from orchestrator.reports.plan import make_plan
+from orchestrator.reports.plan import _unsaid, make_plan
 from orchestrator.store.store import Store
 from workers.contract.events import Speed
 from workers.contract.spec import EvalSpec
@@ -106,3 +106,9 @@ def test_nothing_is_tried_where_everything_is_done(tmp_path: Path) -> None:
 
     empty = replace(build_grid(GRID), evaluations=())
     assert make_plan(empty, Store(tmp_path), probe=never).wall_seconds == 0.0
+
+
+def test_a_problem_that_has_been_told_is_not_told_again_and_every_other_one_is() -> None:
+    told = ["stdlib: cannot be read", "no Hub"]
+    new = ["demo stdlib dense: cannot be read", "demo pydoc dense: no such layer"]
+    assert _unsaid(new, told) == new[1:]
