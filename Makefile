@@ -71,8 +71,9 @@ real: $(VENV)/installed-real
 	$(BIN)/analysis plot --store $(STORE) --where model=smollm2-135m
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m "not alone" --numprocesses $(TEST_JOBS) --dist loadfile
 	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m waiting --numprocesses $(TEST_JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "not alone and not waiting" --numprocesses $(TEST_JOBS) --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.store.store import Store
 
 PLAIN_SECONDS = 5.0
+SERVING_TICK = 0.1
 
 
 @click.command()
@@ -92,17 +93,31 @@ def _serve(store_uri: str, port: int) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         click.echo(f"{server.url}\nCtrl-C stops serving, not the sweep")
         try:
-            if writer.wait() != 0:
-                raise OrchestratorError("the report could not be written; its message stands above")
-            click.echo("no driver is running any more; the page stays until Ctrl-C")
-            threading.Event().wait()
-        except KeyboardInterrupt:
+            _wait(writer)
             click.echo("stopped serving")
         finally:
             writer.terminate()
             writer.wait()
             server.shutdown()
             server.server_close()
+
+
+def _wait(writer: "subprocess.Popen[bytes]") -> None:
+    """Wait until somebody stops this; the page stays when its writer has ended."""
+    from orchestrator.process import Interrupts
+
+    with Interrupts() as interrupts:
+        has_ended = False
+        while not interrupts.requested:
+            code = writer.poll()
+            if code == EXIT_INTERRUPTED:  # Ctrl-C reaches it, too
+                return
+            if code:
+                raise OrchestratorError("the report could not be written; its message stands above")
+            if code == 0 and not has_ended:
+                has_ended = True
+                click.echo("no driver is running any more; the page stays until Ctrl-C")
+            time.sleep(SERVING_TICK)
 
 
 def _follow(store: "Store", console: "Console") -> bool:

@@ -50,7 +50,7 @@ class LaunchOptions:
     """Run only what is done and was disturbed while it was timed."""
     limit: int | None = None
     """Run at most so many evaluations."""
-    still_seconds: float = 8.0
+    still_seconds: float = 5.0
     """How long no evaluator may have work before the driver says why, and acts."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Columns that only the launching machine knows (`launch.git_state`)."""

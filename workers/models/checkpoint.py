@@ -19,6 +19,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from workers.contract.errors import ModelLoadError, ModelRefusedError, SinkSweepError
+from workers.models import hub
 from workers.models.causes import fault_of, words_of
 from workers.models.sources import Source
 
@@ -42,6 +43,8 @@ def read_checkpoint(source: Source, dtype: torch.dtype) -> Checkpoint:
     a form that is not undone, or cannot be read; `ModelLoadError` if the Hub did not answer.
     """
     with explained(source, "model"):
+        if source.is_remote and source.folder is None:
+            _ask_hub(source)
         _refuse_quantised(source)
         _refuse_adapters(source)
         options: dict[str, Any] = {"use_safetensors": True}
@@ -83,6 +86,12 @@ def explained(source: Source, what: str) -> Iterator[None]:
         broken_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT)
         may_pass = fault is None and (source.is_remote or broken_disk)
         raise (ModelLoadError if may_pass else ModelRefusedError)(message) from error
+
+
+def _ask_hub(source: Source) -> None:
+    revision = source.arguments.get("revision")
+    if reason := hub.silence(source.model, "model", revision):
+        raise ConnectionError(reason)
 
 
 def _refuse_differences(model: str, info: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def cached_snapshot(repo: str, repo_type: RepoType, commit_: str) -> Path | None
     return Path(found)
 
 
-def silence(repo: str, repo_type: RepoType, commit_: str) -> str | None:
+def silence(repo: str, repo_type: RepoType, commit_: str | None) -> str | None:
     """Return why the Hub does not answer, after one attempt; None: it does, or is switched off.
 
     Downloads try again for minutes before they give up; this tells at once that they will.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.progress.web import LOOPBACK, PageServer
@@ -82,7 +83,10 @@ def test_a_page_that_is_not_written_yet_is_waited_for(server: PageServer) -> Non
     assert "being written" in body
 
 
-def test_sweep_watch_web_serves_the_report_of_a_running_sweep(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_sweep_watch_web_serves_the_report_of_a_running_sweep_until_it_is_stopped(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "store")
     store.append_trials([row(method="streaming", window_size=64)])
     driver(store, "w")
@@ -102,6 +106,9 @@ def test_sweep_watch_web_serves_the_report_of_a_running_sweep(tmp_path: Path) ->
             time.sleep(0.5)
         assert "1 results in store" in body
         assert get(port, "/")[0] == 403
-        served.send_signal(signal.SIGINT)
+        writers = psutil.Process(served.pid).children()
+        served.send_signal(number)
         assert "stopped serving" in served.stdout.read()
-        served.wait(timeout=30)
+        assert served.wait(timeout=30) == 0
+        assert writers
+        assert psutil.wait_procs(writers, timeout=10)[1] == [], "nothing of it goes on"
