@@ -148,7 +148,7 @@ def test_a_terminal_that_lacks_a_sign_gets_another_spelling() -> None:
     code = (
         "import sys; sys.stdout.isatty = lambda: True\n"
         "from orchestrator.process import settle; settle()\n"
-        "print('2\\u00d7 \\u2026 \\u2265 \\u4e2d')\n"
+        "print('2\\u00d7 \\u2026 \\u2265 \\u22121 \\u4e2d')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -157,4 +157,4 @@ def test_a_terminal_that_lacks_a_sign_gets_another_spelling() -> None:
         capture_output=True,
         check=True,
     )
-    assert done.stdout == b"2x ... >= ?\n"
+    assert done.stdout == b"2x ... >= -1 ?\n"

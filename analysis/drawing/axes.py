@@ -19,6 +19,7 @@ from matplotlib.ticker import (
 )
 from matplotlib.transforms import Bbox
 
+from analysis.drawing.numbers import plain
 from analysis.drawing.page import fonts
 from analysis.drawing.style import Look
 
@@ -71,7 +72,7 @@ def log_ticks(axis: Axis) -> None:
 
 def _fix(axis: Axis, ticks: list[float]) -> None:
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 

@@ -1,4 +1,8 @@
-"""How a number is written in a figure or a table: few digits, never a made-up zero."""
+"""How a number is written in a figure or a table: few digits, never a made-up zero.
+
+People get a minus sign, which is as wide as a plus; a hyphen is none. Programs get what Python
+writes.
+"""
 
 from collections.abc import Callable
 
@@ -12,6 +16,17 @@ Write = Callable[[float], str]
 """How one kind of number is written."""
 
 MISSING = "–"  # noqa: RUF001
+MINUS = "−"  # noqa: RUF001
+
+
+def written(value: float, form: str, unit: str = "") -> str:
+    """Format a number for people: the one place that decides what a minus looks like."""
+    return f"{value:{form}}{unit}".replace("-", MINUS)
+
+
+def plain(value: float) -> str:
+    """Write a number as it is, as at the ticks of an axis."""
+    return written(value, ",.10g")
 
 
 def perplexity_text(value: float) -> str:
@@ -19,36 +34,37 @@ def perplexity_text(value: float) -> str:
     if value == float("inf"):
         return "∞"
     if value >= LARGE:
-        return f"{value:.2e}"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+        return written(value, ".2e")
+    return written(value, ",.0f" if value >= 1000 else ".2f")
 
 
 def milliseconds(value: float) -> str:
     """Write a time with about three significant digits."""
     if value >= 100:
-        return f"{value:.2e}" if value >= LARGE else f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+        return written(value, ".2e" if value >= LARGE else ",.0f")
+    return written(value, ".1f" if value >= 10 else ".2f")
 
 
 def times(value: float) -> str:
     """Write a ratio with the times sign."""
     if value >= LARGE:
-        return "∞" if value == float("inf") else f"{value:.2e}×"  # noqa: RUF001
-    return f"{value:.1f}×" if value >= 100 else f"{value:.2f}×"  # noqa: RUF001
+        return "∞" if value == float("inf") else written(value, ".2e", "×")  # noqa: RUF001
+    return written(value, ".1f" if value >= 100 else ".2f", "×")  # noqa: RUF001
 
 
 def percent(fraction: float, *, signed: bool = False) -> str:
     """Write a fraction in percent, large ones as a factor's worth of percent."""
     value = 100 * fraction
     if abs(value) >= LARGE:
-        return f"{'+' if signed else ''}∞ %" if value == float("inf") else f"{value:+.2e} %"
+        infinite = value == float("inf")
+        return f"{'+' if signed else ''}∞ %" if infinite else written(value, "+.2e", " %")
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:{'+' if signed else ''},.{digits}f} %"
+    return written(value, f"{'+' if signed else ''},.{digits}f", " %")
 
 
 def share(fraction: float) -> str:
     """Write a compression ratio: `69.8 %`."""
-    return f"{100 * fraction:.1f} %"
+    return written(100 * fraction, ".1f", " %")
 
 
 def increase_text(interval: Interval) -> str:
@@ -60,4 +76,4 @@ def increase_text(interval: Interval) -> str:
 
 def whole(value: float | None) -> str:
     """Write a count, or a dash."""
-    return MISSING if value is None or is_missing(value) else f"{int(value):,}"
+    return MISSING if value is None or is_missing(value) else written(int(value), ",")

@@ -154,7 +154,6 @@ class Look:
         return {
             "font.family": families(self.lang, self.font),
             "font.size": sizes.label,
-            "axes.unicode_minus": False,
             "axes.axisbelow": True,
             "axes.edgecolor": ground.rim,
             "axes.facecolor": ground.panel,

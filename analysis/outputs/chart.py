@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.drawing.axes import log_ticks
+from analysis.drawing.numbers import plain
 from analysis.drawing.style import Look
 from analysis.rows.blocks import Blocks, difference
 from analysis.rows.pairing import PLACE_KEYS, TEXT_KEYS, TIMING_KEYS, with_keys
@@ -225,7 +226,7 @@ def _scale(axes: Axes, rows: pd.DataFrame, chart: Encoding) -> None:
     if pd.api.types.is_numeric_dtype(x) and len(x) and x.min() > 0 and x.max() / x.min() >= 8:
         axes.set_xscale("log", base=2)
         ticks = sorted(set(x))
-        axes.set_xticks(ticks, [f"{tick:,.10g}" for tick in ticks])
+        axes.set_xticks(ticks, [plain(tick) for tick in ticks])
         axes.minorticks_off()
     if len(y) and y.min() > 0 and y.max() / y.min() > LOG_ABOVE:
         axes.set_yscale("log")

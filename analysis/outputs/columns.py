@@ -52,7 +52,8 @@ class Column:
         if is_missing(row[self.value]):
             return "" if self.is_text else numbers.MISSING
         if self.write is None:
-            return str(row[self.value])
+            value = row[self.value]
+            return numbers.written(value, "") if isinstance(value, int | float) else str(value)
         bounds = [row[name] for name in (self.low, self.high) if name is not None]
         values = [row[self.value], *(bounds if ranges else ())]
         if any(is_missing(value) for value in values):
@@ -158,7 +159,7 @@ COLUMNS: Mapping[str, Column] = {
             key="peak_memory_mib",
             unit="MiB",
             factor=1 / MEBIBYTE,
-            write=lambda value: f"{value / MEBIBYTE:,.0f}",
+            write=lambda value: numbers.written(value / MEBIBYTE, ",.0f"),
         ),
         Column(name="tokens", head="tokens", value="n_tokens", write=numbers.whole),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.drawing.numbers import written
 from analysis.errors import writing
 from analysis.rows.frames import is_missing
 
@@ -49,7 +50,7 @@ def write_results(frame: pd.DataFrame, folder: Path, form: str) -> Path:
             lines = ["| " + " | ".join(SHOWN) + " |", "|" + " --- |" * len(SHOWN)]
             for row in frame[list(SHOWN)].to_dict("records"):
                 values = ["" if value is None else value for value in plain_row(row).values()]
-                cells = [f"{one:.6g}" if isinstance(one, float) else str(one) for one in values]
+                cells = [written(x, ".6g") if isinstance(x, float) else str(x) for x in values]
                 lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

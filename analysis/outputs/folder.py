@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.drawing.numbers import MINUS
 from analysis.errors import writing
 from analysis.outputs.columns import chosen, prepared
 
@@ -26,6 +27,7 @@ _LATEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "×": r"$\times$",  # noqa: RUF001
         "–": "--",  # noqa: RUF001
+        MINUS: "$-$",
         **{letter: "\\" + letter for letter in "&%$#_{}"},
     }
 )

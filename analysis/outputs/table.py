@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.drawing.numbers import MINUS
 from analysis.outputs.columns import ALWAYS, Column
 from analysis.rows.blocks import Blocks, lead
 
@@ -99,7 +100,8 @@ def _latex(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str
     styler = styler.format_index(escape="latex", axis=1).apply(lambda _: weights, axis=None)
     sides = "".join("l" if one.is_text and one.name != "cache" else "r" for one in columns)
     written = styler.to_latex(hrules=True, column_format=sides).rstrip("\n")
-    return written.replace("∞", r"$\infty$")  # the one sign that no LaTeX knows by itself
+    # The two signs that no LaTeX knows by itself.
+    return written.replace("∞", r"$\infty$").replace(MINUS, "$-$")
 
 
 def _csv(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:

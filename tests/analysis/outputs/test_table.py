@@ -124,3 +124,17 @@ def test_what_cannot_be_used_is_marked_and_infinity_is_not_a_missing_value():
     assert re.search(r"∞ \[.+\] †", table.render_table(frame, shown, {}, "text"))
     (line,) = json.loads(table.render_table(frame, shown, {}, "json"))
     assert (line["perplexity"], line["quality_unusable"]) == ("Infinity", "parity")
+
+
+def test_people_read_a_minus_sign_and_programs_a_number():
+    stored = arrow([row(method="streaming", window_size=64)])
+    bounds = {"increase_low": -0.203, "increase_high": 0.0792}
+    frame = columns.prepared(frames.tidy(stored), {}).assign(perplexity_increase=-0.0728, **bounds)
+    shown = columns.chosen(["increase", "perplexity_increase"], frame)
+    wanted = {"text": "−7.28 % [−20.3, +7.92]", "latex": "$-$7.28 [$-$20.3, +7.92] & $-$0.0728"}  # noqa: RUF001
+    for form, words in wanted.items():
+        assert words in table.render_table(frame, shown, {}, form)
+    assert r"−7.28 % \[−20.3, +7.92\]" in table.render_table(frame, shown, {}, "markdown")  # noqa: RUF001
+    (line,) = json.loads(table.render_table(frame, shown, {}, "json"))
+    assert (line["increase_percent_low"], line["perplexity_increase"]) == (-20.3, -0.0728)
+    assert "-7.28," in table.render_table(frame, shown, {}, "csv")
