@@ -104,7 +104,7 @@ def probe_times(
 
 @contextmanager
 def _executor(
-    sweep: Sweep, log_folder: str | None, where: Where, **evaluator: str
+    sweep: Sweep, log_folder: str | None, where: Where, **evaluator: Any
 ) -> Iterator[Executor]:
     resources = sweep.resources
     if where.inline:

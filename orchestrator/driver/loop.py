@@ -14,6 +14,7 @@ from orchestrator.driver.forecast import Forecast
 from orchestrator.driver.outcomes import Books, Outcomes
 from orchestrator.driver.peers import Peers
 from orchestrator.driver.queue import Queue
+from orchestrator.driver.retries import RetryRules
 from orchestrator.driver.tally import Tally, spec_label
 from orchestrator.executors.base import Executor, Returned
 from orchestrator.process import Interrupts
@@ -27,19 +28,15 @@ from workers.contract.events import Assignment
 
 TICK = 0.25
 """Seconds after which the loop looks around even if nothing has happened."""
-PATIENCE = 2.0
-"""Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
 DISPLAY_INTERVAL = 0.2
 REMINDER_SECONDS = 60.0
 """How often to repeat why nothing runs, if the reason stays the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaunchOptions:
+class LaunchOptions(RetryRules):
     """How to run a sweep."""
 
-    max_attempts: int = 3
-    """Attempts per evaluation that may fail through its own doing."""
     fail_fast: bool = False
     """Stop at the first evaluation that is given up."""
     skip_failed: bool = False
@@ -52,6 +49,8 @@ class LaunchOptions:
     """Run at most so many evaluations."""
     still_seconds: float = 5.0
     """How long no evaluator may have work before the driver says why, and acts."""
+    patience: float = 2.0
+    """Seconds that evaluations under way get to come to a stop after the first Ctrl-C."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Columns that only the launching machine knows (`launch.git_state`)."""
 
@@ -111,7 +110,7 @@ class _Driver:
         self.outcomes = Outcomes(
             Books(sweep.name, self.queue, self.tally, self.commits, listener, options.provenance),
             spans=store.spans(self.queue.places),
-            max_attempts=options.max_attempts,
+            rules=options,
         )
         self._ran: dict[str, str] = {}
         """What each evaluator was handed last."""
@@ -159,7 +158,7 @@ class _Driver:
             # Evaluations under way get a moment to report; nothing more is started.
             self.commits.commit()
             self.executor.cancel()
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + self.options.patience
             while self.executor.busy() and (left := deadline - time.monotonic()) > 0:
                 self.outcomes.handle(self.executor.wait(min(left, TICK)))
                 self.commits.commit_if_due()

@@ -34,8 +34,10 @@ class Books:
 class Outcomes:
     """Turns the updates of an executor into entries in the books; owns the attempts."""
 
-    def __init__(self, books: Books, *, spans: dict[str, list[Span]], max_attempts: int) -> None:
-        self._books, self._max_attempts = books, max_attempts
+    def __init__(
+        self, books: Books, *, spans: dict[str, list[Span]], rules: retries.RetryRules
+    ) -> None:
+        self._books, self._rules = books, rules
         self.spans = spans
         """Finished spans of evaluations that have no result yet, by run id."""
         self.suspects: set[str] = set()
@@ -101,7 +103,7 @@ class Outcomes:
         history = self._histories.setdefault(run_id, retries.AttemptHistory())
         history.attempts += 1
         kind, spec = row["error_kind"] or failures.ERROR, self._books.queue.planned(run_id).spec
-        retry = retries.after_failure(history, kind, row, self._max_attempts)
+        retry = retries.after_failure(history, kind, row, self._rules)
         hopeless = kind == failures.MODEL_LOAD and loading_key(spec) in self._unloadable
         if retry is not None and not hopeless:
             self._books.queue.add(run_id, delay=retry.delay)

@@ -1,7 +1,7 @@
 """What a failure was, and whether another attempt can help.
 
 The driver owns the attempts; Ray retries nothing. Failures that the evaluation brings on itself
-count against `--max-attempts`; losing a worker or a node does not, up to `FREE_LOSSES`.
+count against `--max-attempts`; losing a worker or a node does not, up to `RetryRules.free_losses`.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,24 @@ from typing import Any
 
 from workers.contract.failures import CUDA_OOM, INVALID, NODE_LOST, NUMERICAL, WORKER_LOST
 
-FREE_LOSSES: Mapping[str, int] = {WORKER_LOST: 10, NODE_LOST: 10}
-"""How many losses of each kind an evaluation is forgiven before they count as attempts."""
+FORGIVEN = frozenset({WORKER_LOST, NODE_LOST})
 NEVER_RETRIED = frozenset({INVALID, NUMERICAL})
 PERMANENT = "ModelRefusedError"
 """Type of the loading errors that reading again cannot help; others may be the network's."""
-FIRST_DELAY = 0.5
-"""Seconds before the second attempt; doubled for each further one."""
 LONGEST_DELAY = 60.0
 SMALLEST_CHUNK = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryRules:
+    """How often and how soon an evaluation is tried again."""
+
+    max_attempts: int = 3
+    """Attempts per evaluation that may fail through its own doing."""
+    first_delay: float = 0.5
+    """Seconds before the second attempt; doubled for each further one."""
+    free_losses: int = 10
+    """How often an evaluation may lose its worker or its node before that counts as an attempt."""
 
 
 @dataclass
@@ -44,15 +53,15 @@ class Retry:
 
 
 def after_failure(
-    history: AttemptHistory, kind: str, row: Mapping[str, Any], max_attempts: int
+    history: AttemptHistory, kind: str, row: Mapping[str, Any], rules: RetryRules
 ) -> Retry | None:
     """Record a failure in the history; return the retry that is due, or None to give up."""
-    if kind in FREE_LOSSES and history.losses < FREE_LOSSES[kind]:
+    if kind in FORGIVEN and history.losses < rules.free_losses:
         history.losses += 1
-        return Retry(0.0 if history.losses == 1 else _delay(history.losses - 1))
+        return Retry(0.0 if history.losses == 1 else _delay(history.losses - 1, rules))
     history.counted += 1
     permanent = kind in NEVER_RETRIED or row.get("error_type") == PERMANENT
-    if permanent or history.counted >= max_attempts:
+    if permanent or history.counted >= rules.max_attempts:
         return None
     if kind == CUDA_OOM:
         # One retry, with half the chunk of the attempt that failed.
@@ -62,8 +71,8 @@ def after_failure(
         last = row.get("chunk_size") or history.chunk_limit
         history.chunk_limit = max(SMALLEST_CHUNK, last // 2) if last else 256
         return Retry(0.0)
-    return Retry(_delay(history.counted))
+    return Retry(_delay(history.counted, rules))
 
 
-def _delay(failures: int) -> float:
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** (failures - 1))
+def _delay(failures: int, rules: RetryRules) -> float:
+    return min(LONGEST_DELAY, rules.first_delay * 2.0 ** (failures - 1))

@@ -56,15 +56,18 @@ class RayExecutor:
         options: Mapping[str, Any] | None = None,
         log_folder: str | None = None,
         timed: bool = False,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         """Survey the cluster. Raises `ResourcesError` if no evaluation could ever run on it.
 
         evaluator, options: import path of the evaluator and what it is built with (`device`,
         …); `num_threads` follows from the slot. log_folder: `Store.log_folder`.
-        timed: see `placement.requests`.
+        timed: see `placement.requests`. idle_seconds: after so long without work an evaluator is
+        released.
         """
         self._cluster, self._resources = cluster, resources
         self._path, self._options = evaluator, dict(options or {})
+        self._idle_seconds = idle_seconds
         self._log_folder = log_folder or str(LOCAL_LOGS)
         self._evaluators: dict[str, EvaluatorSlot] = {}
         self._files = PackedFiles(ray.put)
@@ -102,7 +105,7 @@ class RayExecutor:
         # Idle evaluators are let go of, and unborn ones that nobody needs.
         now, surplus = time.monotonic(), len(self._evaluators) - wanted
         for item in list(self._evaluators.values()):
-            idle = item.call is None and now - item.idle_since > IDLE_SECONDS
+            idle = item.call is None and now - item.idle_since > self._idle_seconds
             unborn = item.node_id is None and surplus > 0
             if idle or unborn:
                 surplus -= 1

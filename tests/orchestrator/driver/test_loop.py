@@ -4,12 +4,12 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.driver import loop, retries
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import StoreError
 from orchestrator.executors.inline import InlineExecutor
@@ -25,18 +25,13 @@ from workers.contract.events import Assignment, Progress
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 
 
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_DELAY", 0.01)
-
-
 def launch(
     sweep: Sweep, root: Path, options: LaunchOptions | None = None, **evaluator: Any
 ) -> tuple[Snapshot, Listening]:
     listener = Listening()
     executor = InlineExecutor(evaluator=CRASHING, options=evaluator)
-    summary = run_sweep(sweep, Store(root), executor, options or LaunchOptions(), listener)
-    return summary, listener
+    quick = replace(options or LaunchOptions(), first_delay=0.01)
+    return run_sweep(sweep, Store(root), executor, quick, listener), listener
 
 
 def failed_rows(root: Path) -> list[dict[str, Any]]:
@@ -233,12 +228,9 @@ def test_one_interrupt_stops_cleanly_with_everything_finished_committed(tmp_path
     assert (again.done_before, again.exit_code) == (len(finished), 0)
 
 
-def test_an_evaluation_that_does_not_report_is_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "PATIENCE", 0.3)
+def test_an_evaluation_that_does_not_report_is_left_behind(tmp_path: Path) -> None:
     _soon(os.kill, os.getpid(), signal.SIGINT)
-    summary, _ = launch(sweep_of(3), tmp_path, script={"1": ["hang"]})
+    summary, _ = launch(sweep_of(3), tmp_path, LaunchOptions(patience=0.3), script={"1": ["hang"]})
     assert summary.interrupted
     assert ok_run_ids(Store(tmp_path)) == [spec(0).run_id]
 

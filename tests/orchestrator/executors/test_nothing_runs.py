@@ -14,7 +14,6 @@ import ray
 
 from orchestrator.cluster.connection import Cluster
 from orchestrator.cluster.placement import Node
-from orchestrator.driver import retries
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.base import Executor
 from orchestrator.executors.inline import InlineExecutor
@@ -60,10 +59,12 @@ class Clocked(Listening):
         return found[0]
 
 
-def launch(executor: Executor, root: Path, listener: Clocked, count: int = 2) -> Snapshot:
+def launch(
+    executor: Executor, root: Path, listener: Clocked, count: int = 2, **options: Any
+) -> Snapshot:
     sweep = sweep_of(count, resources=CPU)
     listener.began = time.monotonic()
-    summary = run_sweep(sweep, Store(root), executor, LaunchOptions(), listener)
+    summary = run_sweep(sweep, Store(root), executor, LaunchOptions(**options), listener)
     assert ok_run_ids(Store(root)) == run_ids(sweep), "and then it went on"
     return summary
 
@@ -138,13 +139,10 @@ def test_a_cluster_that_is_starting_its_nodes(tmp_path: Path) -> None:
     assert listener.when("nothing runs: the cluster is starting nodes") < WITHIN
 
 
-def test_evaluations_that_wait_for_their_next_attempt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluations_that_wait_for_their_next_attempt(tmp_path: Path) -> None:
     listener = Clocked()
-    monkeypatch.setattr(retries, "FIRST_DELAY", 12.0)
     executor = InlineExecutor(evaluator=CRASHING, options={"script": {"1": ["error"]}})
-    launch(executor, tmp_path, listener)
+    launch(executor, tmp_path, listener, first_delay=12.0)
     assert listener.when("nothing runs: what is left waits for its next attempt") < WITHIN
 
 

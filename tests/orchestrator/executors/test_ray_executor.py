@@ -5,6 +5,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,8 @@ import ray
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
 
 from orchestrator.cluster.connection import Cluster, connect
-from orchestrator.driver import retries
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import ClusterError, ResourcesError
-from orchestrator.executors import ray_executor
 from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.progress.snapshot import Snapshot
 from orchestrator.store.store import Store
@@ -40,11 +39,6 @@ def gpus() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(autouse=True)
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "FIRST_DELAY", 0.01)
-
-
 def launch(
     cluster: Cluster,
     sweep: Sweep,
@@ -60,7 +54,8 @@ def launch(
         options=evaluator,
         log_folder=store.log_folder,
     )
-    return run_sweep(sweep, store, executor, options or LaunchOptions(), Listening())
+    quick = replace(options or LaunchOptions(), first_delay=0.01)
+    return run_sweep(sweep, store, executor, quick, Listening())
 
 
 def rows(root: Path) -> list[dict[str, Any]]:
@@ -112,10 +107,9 @@ def test_a_worker_that_dies_is_replaced_and_its_evaluation_run_again(
 
 
 def test_an_evaluation_that_always_kills_its_worker_is_given_up(
-    gpus: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpus: Cluster, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(retries, "FREE_LOSSES", {"worker_lost": 1, "node_lost": 1})
-    options = LaunchOptions(max_attempts=2)
+    options = LaunchOptions(max_attempts=2, free_losses=1)
     summary = launch(gpus, sweep_of(3), tmp_path, options, script={"1": ["die"] * 99})
     assert (summary.ok, summary.failed) == (2, 1)
     assert summary.failures[0].kind == "worker_lost"
@@ -181,11 +175,8 @@ def test_resources_that_no_node_has_are_refused_before_anything_starts(
     assert refusal.value.exit_code == 2
 
 
-def test_an_idle_evaluator_is_released(
-    gpus: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ray_executor, "IDLE_SECONDS", 0.5)
-    executor = RayExecutor(gpus, Resources(), evaluator=CRASHING)
+def test_an_idle_evaluator_is_released(gpus: Cluster) -> None:
+    executor = RayExecutor(gpus, Resources(), evaluator=CRASHING, idle_seconds=0.5)
     while not executor.free():
         executor.scale(1)
         executor.wait(0.25)
