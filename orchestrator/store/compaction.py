@@ -40,10 +40,13 @@ class Compacted:
 
 
 class Compactor:
-    """Merges the parts of one running driver, in a thread of its own."""
+    """Merges the parts of one running driver, in a thread of its own.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    parts_per_merge: so many parts are merged as soon as they have come together.
+    """
+
+    def __init__(self, store: Store, *, parts_per_merge: int = PARTS_PER_MERGE) -> None:
+        self._store, self._parts_per_merge = store, parts_per_merge
         self._thread: threading.Thread | None = None
         self._obsolete: set[str] = set()
         self.problem: str | None = None
@@ -58,7 +61,7 @@ class Compactor:
         if self._thread is not None and self._thread.is_alive():
             return
         for folder, names in self._store.own_parts.items():
-            if len(names) >= PARTS_PER_MERGE:
+            if len(names) >= self._parts_per_merge:
                 self._thread = threading.Thread(
                     target=self._merge, args=(folder, tuple(names)), name="compaction", daemon=True
                 )

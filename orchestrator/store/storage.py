@@ -20,7 +20,6 @@ from orchestrator.errors import StoreError, UsageError
 
 REMOTE_SCHEMES = ("s3://", "gs://", "gcs://")
 """Store URIs that pyarrow opens; everything else is a path."""
-
 ATTEMPTS = 5
 """How often an object store is asked before its error is believed."""
 
@@ -133,10 +132,13 @@ class LocalStorage:
 
 
 class ObjectStorage:
-    """Objects under a prefix of a bucket, through `pyarrow.fs`."""
+    """Objects under a prefix of a bucket, through `pyarrow.fs`.
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
+    attempts: how often the store is asked before its error is believed.
+    """
+
+    def __init__(self, uri: str, *, attempts: int = ATTEMPTS) -> None:
+        self.uri, self._attempts = uri.rstrip("/"), attempts
         self.local_root: Path | None = None
         try:
             files, self._prefix = pyarrow.fs.FileSystem.from_uri(self.uri)
@@ -150,13 +152,13 @@ class ObjectStorage:
         """Return the object names under a folder, sorted."""
         base = f"{self._prefix}/{folder}"
         selector = pyarrow.fs.FileSelector(base, allow_not_found=True)
-        infos = _patiently(lambda: self._files.get_file_info(selector))
+        infos = self._patiently(lambda: self._files.get_file_info(selector))
         return sorted(info.base_name for info in infos if info.is_file)
 
     def open(self, folder: str, name: str) -> pa.NativeFile:
         """Open an object for reading; `FileNotFoundError` once it has vanished."""
         path = f"{self._prefix}/{folder}/{name}"
-        return _patiently(lambda: self._files.open_input_file(path))
+        return self._patiently(lambda: self._files.open_input_file(path))
 
     def fetch(self, folder: str, name: str) -> pa.Buffer:
         """Return the content of an object, asked for repeatedly."""
@@ -165,11 +167,11 @@ class ObjectStorage:
             with self._files.open_input_file(f"{self._prefix}/{folder}/{name}") as file:
                 return file.read_buffer()
 
-        return _patiently(read)
+        return self._patiently(read)
 
     def write(self, folder: str, name: str, data: bytes | pa.Buffer) -> None:
         """Put one complete object; repeated on errors, which is safe for a key of one's own."""
-        _patiently(lambda: self._put(folder, name, data))
+        self._patiently(lambda: self._put(folder, name, data))
 
     def replace(self, folder: str, name: str, data: bytes) -> None:
         """Put an object in the place of an older one."""
@@ -186,6 +188,16 @@ class ObjectStorage:
         stream = self._files.open_output_stream(f"{self._prefix}/{folder}/{name}")
         stream.write(data)
         stream.close()
+
+    def _patiently(self, action: Callable[[], _Result]) -> _Result:
+        """Repeat an action: a dropped connection is ordinary, a refusal is not."""
+        retrying = Retrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            retry=retry_if_exception(_may_pass),
+            reraise=True,
+        )
+        return retrying(action)
 
 
 def _single_put(uri: str, region: str) -> pyarrow.fs.S3FileSystem:
@@ -210,17 +222,6 @@ def _single_put(uri: str, region: str) -> pyarrow.fs.S3FileSystem:
         "request_timeout": 60.0,
     }
     return pyarrow.fs.S3FileSystem(**options)
-
-
-def _patiently(action: Callable[[], _Result]) -> _Result:
-    """Repeat an action on an object store: a dropped connection is ordinary, a refusal is not."""
-    retrying = Retrying(
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        retry=retry_if_exception(_may_pass),
-        reraise=True,
-    )
-    return retrying(action)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.errors import StoreError
 from orchestrator.store.part_files import Reading, Skip, mask_of, read_folder
-from orchestrator.store.storage import open_storage
+from orchestrator.store.storage import Storage, open_storage
 from workers.contract.rows import DOCUMENTS, LIST_COLUMNS, TRIALS, Span
 
 TRIALS_FOLDER = "trials"
@@ -42,13 +42,13 @@ SCALARS: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in LI
 class Store:
     """One store, as seen by one writer."""
 
-    def __init__(self, uri: str | os.PathLike[str]) -> None:
-        """Open the store; nothing is created before the first write.
+    def __init__(self, uri: str | os.PathLike[str] | Storage) -> None:
+        """Open the store, by its root or on a storage; nothing is created before the first write.
 
         Raises `UsageError` for a path that is a file and for a scheme that is not known,
         `StoreError` for an object store that cannot be opened.
         """
-        self.storage = open_storage(uri)
+        self.storage = open_storage(uri) if isinstance(uri, str | os.PathLike) else uri
         self.uri = self.storage.uri
         host = re.sub(r"[^A-Za-z0-9]+", "", socket.gethostname())[:24] or "host"
         self.writer = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import compaction
 from orchestrator.store.compaction import Compactor, compact, merge
 from orchestrator.store.group_commit import GroupCommit
 from orchestrator.store.heartbeats import FOLDER
@@ -16,10 +15,8 @@ from orchestrator.store.store import Store
 from tests.support.crashing_evaluator import span
 from tests.support.sweeps import row, spec
 
-
-@pytest.fixture(autouse=True)
-def _merge_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "PARTS_PER_MERGE", 32)  # files on a busy disk take a while
+PARTS = 32
+"""That make a merge; files on a busy disk take a while."""
 
 
 def fill(root: Path, files: int, store: Store | None = None, first: int = 0) -> Store:
@@ -37,10 +34,10 @@ def seeds(root: Path) -> list[int]:
 
 
 def test_a_driver_merges_its_own_parts_and_every_row_stays(tmp_path: Path) -> None:
-    store = fill(tmp_path, compaction.PARTS_PER_MERGE)
+    store = fill(tmp_path, PARTS)
     before = Store(tmp_path).trials(["seed", "block_nll"]).sort_by("seed")
     other = fill(tmp_path, 1, first=1000)
-    compactor = Compactor(store)
+    compactor = Compactor(store, parts_per_merge=PARTS)
     compactor.merge_if_due()
     compactor.close()
     assert compactor.problem is None
@@ -52,19 +49,19 @@ def test_a_driver_merges_its_own_parts_and_every_row_stays(tmp_path: Path) -> No
 
 def test_too_few_parts_are_left_alone(tmp_path: Path) -> None:
     store = fill(tmp_path, 5)
-    compactor = Compactor(store)
+    compactor = Compactor(store, parts_per_merge=PARTS)
     compactor.merge_if_due()
     compactor.close()
     assert len(part_names(store.storage, "trials")) == 5
 
 
 def test_rows_committed_during_a_merge_are_kept(tmp_path: Path) -> None:
-    store = fill(tmp_path, compaction.PARTS_PER_MERGE)
-    compactor = Compactor(store)
+    store = fill(tmp_path, PARTS)
+    compactor = Compactor(store, parts_per_merge=PARTS)
     compactor.merge_if_due()
     fill(tmp_path, 20, store, first=5000)
     compactor.close()
-    assert len(seeds(tmp_path)) == compaction.PARTS_PER_MERGE + 20
+    assert len(seeds(tmp_path)) == PARTS + 20
     assert len(store.own_parts["trials"]) == 20
 
 
@@ -98,17 +95,17 @@ def test_a_crash_between_any_two_deletions_loses_and_doubles_nothing(
 def test_a_merge_that_cannot_write_keeps_every_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = fill(tmp_path, compaction.PARTS_PER_MERGE)
+    store = fill(tmp_path, PARTS)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("orchestrator.store.storage.os.fsync", full)
-    compactor = Compactor(store)
+    compactor = Compactor(store, parts_per_merge=PARTS)
     compactor.merge_if_due()
     compactor.close()
     assert "No space left" in (compactor.problem or "")
-    assert seeds(tmp_path) == list(range(compaction.PARTS_PER_MERGE))
+    assert seeds(tmp_path) == list(range(PARTS))
 
 
 def _compact_forever(root: str) -> None:

@@ -41,6 +41,11 @@ def uri() -> str:
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"
 
 
+def hasty(uri: str) -> Store:
+    """A store that believes an error that comes twice."""
+    return Store(storage.ObjectStorage(uri, attempts=2))
+
+
 def test_rows_are_read_back(s3: FlakyS3, uri: str) -> None:
     Store(uri).append_trials([row(1), row(2)])
     Store(uri).append_trials([row(3)])
@@ -85,11 +90,8 @@ def test_a_refused_write_is_loud_and_says_where(s3: FlakyS3, uri: str) -> None:
     assert Store(uri).trials().num_rows == 0
 
 
-def test_a_server_that_keeps_failing_stops_the_sweep_loudly(
-    s3: FlakyS3, uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage, "ATTEMPTS", 2)
-    store = Store(uri)
+def test_a_server_that_keeps_failing_stops_the_sweep_loudly(s3: FlakyS3, uri: str) -> None:
+    store = hasty(uri)
     done: list[str] = []
 
     def fault(method: str, path: str) -> int | None:
@@ -111,25 +113,21 @@ def test_a_server_that_keeps_failing_stops_the_sweep_loudly(
     assert (again.done_before, again.exit_code) == (stored, 0)
 
 
-def test_a_store_that_cannot_be_listed_is_not_taken_for_an_empty_one(
-    s3: FlakyS3, uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage, "ATTEMPTS", 2)
+def test_a_store_that_cannot_be_listed_is_not_taken_for_an_empty_one(s3: FlakyS3, uri: str) -> None:
     Store(uri).append_trials([row(1)])
     for outcome in (403, 500):
         s3.fail(999, outcome, "GET")
         with pytest.raises(StoreError, match="cannot be listed"):
-            Store(uri).trials()
+            hasty(uri).trials()
 
 
 def test_an_object_that_cannot_be_fetched_is_not_taken_for_a_damaged_one(
-    s3: FlakyS3, uri: str, monkeypatch: pytest.MonkeyPatch
+    s3: FlakyS3, uri: str
 ) -> None:
-    monkeypatch.setattr(storage, "ATTEMPTS", 2)
     Store(uri).append_trials([row(1)])
     s3.fail(999, 500, "GET", ".parquet")
     with pytest.raises(StoreError, match="cannot be read"):
-        Store(uri).trials()
+        hasty(uri).trials()
 
 
 def test_a_damaged_object_is_named_and_survived(s3: FlakyS3, uri: str) -> None:
