@@ -37,13 +37,18 @@ class HeldGpus:
 
 
 @contextlib.contextmanager
-def held_gpus(gpus: Sequence[Gpu] | None = None) -> Iterator[HeldGpus]:
-    """Lock every visible GPU that is free; raises `ClusterError` if all of them are taken."""
+def held_gpus(
+    gpus: Sequence[Gpu] | None = None, lock_folder: Path = LOCK_FOLDER
+) -> Iterator[HeldGpus]:
+    """Lock every visible GPU that is free; raises `ClusterError` if all of them are taken.
+
+    gpus: to choose from, if not those of this machine. lock_folder: what sweeps have in common.
+    """
     candidates = visible_gpus() if gpus is None else gpus
     with contextlib.ExitStack() as stack:
         held = []
         for gpu in candidates:
-            path = LOCK_FOLDER / f"sinksweep-{gpu.uuid}.lock"
+            path = lock_folder / f"sinksweep-{gpu.uuid}.lock"
             # Another user's lock file must be lockable as well.
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:

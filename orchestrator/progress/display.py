@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -41,15 +41,17 @@ class Told:
 class PlainProgress:
     """Progress as lines of text, for logs and pipes."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(
+        self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream, self._clock = stream or sys.stderr, clock
         self._printed_at = -STILL_INTERVAL
         self._ended = -1
         self._told = Told()
 
     def update(self, snapshot: Snapshot) -> None:
         """Print one line, every few seconds if something has ended, and at the end."""
-        now, ended = time.monotonic(), snapshot.done + snapshot.failed
+        now, ended = self._clock(), snapshot.done + snapshot.failed
         interval = STILL_INTERVAL if ended == self._ended else PLAIN_INTERVAL
         if now >= self._printed_at + interval or snapshot.state == "ended":
             self._printed_at, self._ended = now, ended

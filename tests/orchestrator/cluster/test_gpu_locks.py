@@ -4,45 +4,39 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cluster import connection, gpu_locks
+from orchestrator.cluster import connection
 from orchestrator.cluster.gpu_locks import Gpu, held_gpus, visible_gpus
 from orchestrator.errors import ClusterError
 
 GPUS = [Gpu("0", "GPU-aaaa"), Gpu("1", "GPU-bbbb")]
 
 
-@pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_locks, "LOCK_FOLDER", tmp_path)
-
-
-def test_a_second_sweep_gets_the_gpus_that_the_first_does_not_hold() -> None:
-    with held_gpus(GPUS[:1]) as first:
+def test_a_second_sweep_gets_the_gpus_that_the_first_does_not_hold(tmp_path: Path) -> None:
+    with held_gpus(GPUS[:1], tmp_path) as first:
         assert (first.visible, first.restricted) == (("GPU-aaaa",), False)
-        with held_gpus(GPUS) as second:
+        with held_gpus(GPUS, tmp_path) as second:
             assert (second.visible, second.restricted) == (("GPU-bbbb",), True)
 
 
-def test_if_every_gpu_is_taken_the_sweep_is_refused_with_a_remedy() -> None:
+def test_if_every_gpu_is_taken_the_sweep_is_refused_with_a_remedy(tmp_path: Path) -> None:
     with (
-        held_gpus(GPUS),
+        held_gpus(GPUS, tmp_path),
         pytest.raises(ClusterError, match=r"in use by another sweep.*resources.gpus=0"),
-        held_gpus(GPUS),
+        held_gpus(GPUS, tmp_path),
     ):
         pass
 
 
-def test_gpus_are_free_again_after_a_sweep() -> None:
+def test_gpus_are_free_again_after_a_sweep(tmp_path: Path) -> None:
     for _ in range(2):
-        with held_gpus(GPUS) as held:
+        with held_gpus(GPUS, tmp_path) as held:
             assert len(held.visible) == 2
 
 
 def test_a_killed_process_holds_no_gpu(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, time; from orchestrator.cluster import gpu_locks as locks;"
-        "locks.LOCK_FOLDER = pathlib.Path(sys.argv[1]);"
-        "held = locks.held_gpus([locks.Gpu('0', 'GPU-aaaa')]); held.__enter__();"
+        "import sys, pathlib, time; from orchestrator.cluster.gpu_locks import Gpu, held_gpus;"
+        "held = held_gpus([Gpu('0', 'GPU-aaaa')], pathlib.Path(sys.argv[1])); held.__enter__();"
         "print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(
@@ -50,11 +44,11 @@ def test_a_killed_process_holds_no_gpu(tmp_path: Path) -> None:
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
-    with pytest.raises(ClusterError), held_gpus(GPUS[:1]):
+    with pytest.raises(ClusterError), held_gpus(GPUS[:1], tmp_path):
         pass
     child.kill()
     child.communicate()
-    with held_gpus(GPUS[:1]) as held:
+    with held_gpus(GPUS[:1], tmp_path) as held:
         assert held.visible == ("GPU-aaaa",)
 
 

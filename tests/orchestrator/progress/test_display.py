@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.progress import display as progress
 from orchestrator.progress.display import (
+    PLAIN_INTERVAL,
+    STILL_INTERVAL,
     LiveProgress,
     PlainProgress,
     describe_row,
@@ -62,16 +63,15 @@ def test_a_pipe_gets_plain_lines() -> None:
     assert "perplexity 7.000" in line
 
 
-def test_plain_lines_are_not_repeated_while_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_lines_are_not_repeated_while_nothing_ends() -> None:
     now = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     stream = io.StringIO()
-    display = PlainProgress(stream)
+    display = PlainProgress(stream, clock=lambda: now[0])
     for ok in (5, 5, 6, 6):
         display.update(snapshot(ok=ok))
-        now[0] += progress.PLAIN_INTERVAL
+        now[0] += PLAIN_INTERVAL
     assert stream.getvalue().count("\n") == 2
-    now[0] += progress.STILL_INTERVAL
+    now[0] += STILL_INTERVAL
     display.update(snapshot(ok=6))
     display.update(snapshot(ok=6, state="ended"))
     assert stream.getvalue().count("\n") == 4
