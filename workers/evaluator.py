@@ -25,7 +25,7 @@ from workers.models.loading import LoadedModel, load_model
 from workers.models.sinks import attention_columns
 from workers.quality.chunks import Chunk, first_chunk
 from workers.quality.results import setting_columns
-from workers.quality.scoring import QualityPass
+from workers.quality.scoring import PROGRESS_SECONDS, SPAN_SECONDS, QualityPass
 from workers.quality.selfcheck import self_check
 from workers.texts.tokens import TokenisedDocument, tokenised_documents
 
@@ -35,6 +35,7 @@ class Evaluator:
 
     device: `cpu`, `cuda`, `cuda:1` … or `auto` (the first GPU if there is one).
     num_threads: threads of a CPU evaluation; None leaves torch's default.
+    span_seconds, progress_seconds: how often a quality pass hands over what it has, and reports.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class Evaluator:
         *,
         device: str = "auto",
         num_threads: int | None = None,
+        span_seconds: float = SPAN_SECONDS,
+        progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,6 +53,7 @@ class Evaluator:
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.device = torch.device(device)
+        self._intervals = {"span_seconds": span_seconds, "progress_seconds": progress_seconds}
         self._loaded: LoadedModel | None = None
         self._documents: tuple[tuple[Any, ...], list[TokenisedDocument]] | None = None
         self._parity: dict[str, float | None] = {}
@@ -83,7 +87,7 @@ class Evaluator:
         first = first_chunk(loaded, visibility_of(spec), len(longest.ids), free)
         chunk = Chunk(min(first, assignment.chunk_limit or first))
         if "quality" in spec.measure:
-            scoring = QualityPass(loaded, spec, documents, chunk)
+            scoring = QualityPass(loaded, spec, documents, chunk, **self._intervals)
             row |= yield from scoring.run(assignment.spans)
         if "attention" in spec.measure:
             yield _phase("attention")

@@ -8,7 +8,7 @@ are run, once. Nothing that a probe finds is a result.
 """
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -32,8 +32,14 @@ class SpeedProbe:
     seconds: of each quality pass. options: of `Evaluator`.
     """
 
-    def __init__(self, *, seconds: float = SECONDS, **options: Any) -> None:
-        self._seconds = seconds
+    def __init__(
+        self,
+        *,
+        seconds: float = SECONDS,
+        clock: Callable[[], float] = time.perf_counter,
+        **options: Any,
+    ) -> None:
+        self._seconds, self._clock = seconds, clock
         self._evaluator = Evaluator(**options)
 
     def columns(self) -> dict[str, Any]:
@@ -43,7 +49,7 @@ class SpeedProbe:
     def run(self, assignment: Assignment) -> Evaluation:
         """Yield progress and one `Speed`; raises what evaluating would raise."""
         spec = replace(assignment.spec, save_token_nll=False)
-        began = time.perf_counter()
+        began = self._clock()
         measures = cast("Sequence[Measure]", spec.measure)
         little = {
             measure: _decoding_little(spec) if measure == "latency" else spec
@@ -63,7 +69,7 @@ class SpeedProbe:
             attention=runs["attention"].seconds if "attention" in runs else 0.0,
             prefill=prefill,
             decode=decode,
-            took=time.perf_counter() - began,
+            took=self._clock() - began,
         )
         return {"latency_note": "a probe: nothing was evaluated"}
 
@@ -74,20 +80,20 @@ class SpeedProbe:
         events = self._evaluator.run(
             Assignment(spec=replace(spec, measure=(measure,)), sweep="probe")
         )
-        began = time.perf_counter()
+        began = self._clock()
         reports: list[tuple[float, int]] = []
         with closing(events):
             while True:
                 try:
                     event = next(events)
                 except StopIteration as end:
-                    whole = time.perf_counter()
+                    whole = self._clock()
                     first = reports[0][0] if reports else whole
                     return _Run(first - began, whole - first, dict(end.value), spec)
                 if not isinstance(event, Progress):
                     continue
                 if event.phase == measure:
-                    reports.append((time.perf_counter(), event.tokens_done))
+                    reports.append((self._clock(), event.tokens_done))
                     setup = reports[0][0] - began
                     if only_setup:
                         return _Run(setup, 0.0, {}, spec)

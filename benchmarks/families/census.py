@@ -10,7 +10,6 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -26,8 +25,8 @@ from workers.contract.spec import EvalSpec
 from workers.latency.steppers import RingStepper
 from workers.models.checkpoint import Checkpoint
 from workers.models.loading import LoadedModel, switched
-from workers.quality import selfcheck
 from workers.quality.nll import recompute_nll, stream_nll, token_nll
+from workers.quality.selfcheck import self_check
 
 TOKENS = 130
 SETTINGS = (Visibility(4, 110), Visibility(4, 97), Visibility(3, 40))
@@ -124,11 +123,7 @@ def _settled_ids(model: Any) -> Tensor:
 def _check(loaded: LoadedModel, *, room: bool = True) -> None:
     """Run the self-check, if need be with no memory for a copy of the model."""
     spec = EvalSpec(model="demo", dataset="pydoc", method="streaming")
-    if room:
-        selfcheck.self_check(loaded, spec)
-        return
-    with mock.patch.object(selfcheck, "_free_bytes", return_value=0):
-        selfcheck.self_check(loaded, spec)
+    self_check(loaded, spec, free_bytes=None if room else 0)
 
 
 def _refuse_in_half(model: Any) -> None:

@@ -29,11 +29,19 @@ SMALL = {
     "window_size": 60,
     "measure": ("quality",),
 }
+OPTIONS = {"device": "cpu", "num_threads": 1}
 
 
 @pytest.fixture(scope="module")
 def evaluator():
-    return EvaluatorHost(DEFAULT_EVALUATOR, {"device": "cpu", "num_threads": 1})
+    return EvaluatorHost(DEFAULT_EVALUATOR, OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def eager():
+    """An evaluator that hands over and reports after every chunk."""
+    at_once = {"span_seconds": 0.0, "progress_seconds": 0.0}
+    return EvaluatorHost(DEFAULT_EVALUATOR, {**OPTIONS, **at_once})
 
 
 def spec(method, **changes):
@@ -122,13 +130,12 @@ def test_stored_spans_are_not_computed_again(evaluator):
     assert resumed["block_nll"] == undisturbed["block_nll"]
 
 
-def test_recompute_resumes_in_the_middle_of_a_document(evaluator, monkeypatch):
-    monkeypatch.setattr(scoring, "SPAN_SECONDS", 0.0)
+def test_recompute_resumes_in_the_middle_of_a_document(eager):
     whole = spec("recompute", max_documents=1)
-    events, undisturbed = run(evaluator, whole)
+    events, undisturbed = run(eager, whole)
     spans = [event.row for event in events if isinstance(event, SpanDone)]
     assert len(spans) > 2
-    events, resumed = run(evaluator, whole, spans=spans[:2])
+    events, resumed = run(eager, whole, spans=spans[:2])
     assert len([event for event in events if isinstance(event, SpanDone)]) == len(spans) - 2
     assert resumed["nll_sum"] == pytest.approx(undisturbed["nll_sum"], rel=1e-6)
     assert resumed["block_tokens"] == undisturbed["block_tokens"]
@@ -174,14 +181,13 @@ def test_a_sample_of_blocks_is_scored_as_the_full_baseline_scores_it(evaluator):
     assert sample["token_forwards"] < 0.4 * full["token_forwards"]
 
 
-def test_a_sample_of_blocks_resumes_between_and_inside_its_blocks(evaluator, monkeypatch):
-    monkeypatch.setattr(scoring, "SPAN_SECONDS", 0.0)
+def test_a_sample_of_blocks_resumes_between_and_inside_its_blocks(eager):
     sampled = spec("recompute", recompute_blocks=4, **SAMPLED)
-    events, undisturbed = run(evaluator, sampled)
+    events, undisturbed = run(eager, sampled)
     spans = [event.row for event in events if isinstance(event, SpanDone)]
     assert len(spans) > 4
     for kept in (1, len(spans) // 2, len(spans)):
-        _, resumed = run(evaluator, sampled, spans=spans[:kept])
+        _, resumed = run(eager, sampled, spans=spans[:kept])
         assert resumed["block_tokens"] == undisturbed["block_tokens"]
         assert resumed["block_nll"] == pytest.approx(undisturbed["block_nll"], rel=1e-6)
         assert resumed["n_tokens"] == undisturbed["n_tokens"]
@@ -289,9 +295,8 @@ def test_a_folder_without_a_tokenizer_is_evaluated_on_token_ids_alone(evaluator,
 def test_losses_of_single_tokens_are_stored_on_request(tmp_path):
     wanted = spec("streaming", save_token_nll=True)
     sweep = Sweep("s", Resources(), (PlannedEvaluation(wanted, 0, 0),), 0)
-    options = {"device": "cpu", "num_threads": 1}
     summary = run_sweep(
-        sweep, Store(tmp_path), InlineExecutor(options=options), LaunchOptions(), Silent()
+        sweep, Store(tmp_path), InlineExecutor(options=OPTIONS), LaunchOptions(), Silent()
     )
     assert summary.ok == 1
     (row,) = Store(tmp_path).results().to_pylist()
@@ -301,9 +306,8 @@ def test_losses_of_single_tokens_are_stored_on_request(tmp_path):
     assert sum(table["nll"].to_pylist()) == pytest.approx(row["nll_sum"], rel=1e-6)
 
 
-def test_a_long_document_reports_where_it_stands(evaluator, monkeypatch):
-    monkeypatch.setattr(scoring, "PROGRESS_SECONDS", 0.0)
-    events, row = run(evaluator, spec("streaming", max_documents=2, max_tokens=1000))
+def test_a_long_document_reports_where_it_stands(eager):
+    events, row = run(eager, spec("streaming", max_documents=2, max_tokens=1000))
     reports = [e for e in events if isinstance(e, Progress) and e.phase == "quality"]
     # The first chunk ends where eviction begins, after B + 1 = 65 queries.
     assert [report.tokens_done for report in reports][:4] == [0, 65, 65 + 256, 65 + 512]

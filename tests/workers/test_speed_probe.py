@@ -93,12 +93,9 @@ class Steady:
         )
 
 
-def test_a_pass_is_stopped_after_its_seconds_and_the_rest_goes_on_at_its_steady_speed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_pass_is_stopped_after_its_seconds_and_the_rest_goes_on_at_its_steady_speed() -> None:
     clock = Clock()
-    monkeypatch.setattr("workers.speed_probe.time.perf_counter", clock)
-    probe = SpeedProbe(seconds=5.0, device="cpu")
+    probe = SpeedProbe(seconds=5.0, clock=clock, device="cpu")
     probe._evaluator = steady = Steady(clock)  # type: ignore[assignment]
     measured = replace(SPEC, measure=("quality",))
     found = list(probe.run(Assignment(spec=measured, sweep="probe")))
@@ -109,28 +106,30 @@ def test_a_pass_is_stopped_after_its_seconds_and_the_rest_goes_on_at_its_steady_
     assert steady.closed
 
 
-def test_the_time_of_all_steps_follows_from_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = replace(SPEC, measure=("latency",), decode_tokens=200, warmup_tokens=20, repeats=3)
-    probe = SpeedProbe(device="cpu")
-    tried: list[EvalSpec] = []
+class Decoding(Steady):
+    """An evaluator that only times a decode."""
 
-    def run(assignment: Assignment) -> Any:
-        tried.append(assignment.spec)
-        clock.now += 1.0
-        yield replace_phase("latency")
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.tried: list[EvalSpec] = []
+
+    def run(self, assignment: Assignment) -> Any:
+        self.tried.append(assignment.spec)
+        self.clock.now += 1.0
+        yield replace(self.progress(0), phase="latency")
         # 16 timed and 8 warm-up steps of 10 ms, a prefill of 2 s, and half a second of recording
-        clock.now += 2.0 + 0.5 + 24 * 0.01
+        self.clock.now += 2.0 + 0.5 + 24 * 0.01
         return {"prefill_ms": 2000.0, "latency_ms_mean": 10.0, "timing_repeats": 1}
 
+
+def test_the_time_of_all_steps_follows_from_a_few() -> None:
+    many = replace(SPEC, measure=("latency",), decode_tokens=200, warmup_tokens=20, repeats=3)
     clock = Clock()
-    monkeypatch.setattr("workers.speed_probe.time.perf_counter", clock)
-    monkeypatch.setattr(probe._evaluator, "run", run)
+    probe = SpeedProbe(clock=clock, device="cpu")
+    probe._evaluator = decoding = Decoding(clock)  # type: ignore[assignment]
     (*_, speed) = probe.run(Assignment(spec=many, sweep="probe"))
-    assert (tried[0].decode_tokens, tried[0].warmup_tokens, tried[0].repeats) == (16, 8, 1)
+    tried = decoding.tried[0]
+    assert (tried.decode_tokens, tried.warmup_tokens, tried.repeats) == (16, 8, 1)
     assert isinstance(speed, Speed)
     assert speed.prefill == pytest.approx(2.0)
     assert speed.decode == pytest.approx(0.5 + 3 * 220 * 0.01)
-
-
-def replace_phase(phase: str) -> Progress:
-    return replace(Steady(Clock()).progress(0), phase=phase)

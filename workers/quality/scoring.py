@@ -32,12 +32,14 @@ from workers.texts.tokens import TokenisedDocument
 SPAN_SECONDS = 30.0
 """Work of `recompute` after which a span is handed over."""
 PROGRESS_SECONDS = 0.5
+"""Between two reports of where the pass stands."""
 
 
 @dataclass
 class Meter:
-    """How far the pass has come."""
+    """How far the pass has come, reported every so many seconds."""
 
+    interval: float = PROGRESS_SECONDS
     tokens: int = 0
     nll: float = 0.0
     reported: float = field(default_factory=time.monotonic)
@@ -48,15 +50,18 @@ class Meter:
         self.nll += nll
 
     def is_due(self) -> bool:
-        """Tell, about twice a second, that it is time to report."""
-        due = time.monotonic() - self.reported > PROGRESS_SECONDS
+        """Tell that it is time to report."""
+        due = time.monotonic() - self.reported > self.interval
         if due:
             self.reported = time.monotonic()
         return due
 
 
 class QualityPass:
-    """The losses of all documents of one evaluation, spans from the store included."""
+    """The losses of all documents of one evaluation, spans from the store included.
+
+    span_seconds, progress_seconds: see `SPAN_SECONDS` and `PROGRESS_SECONDS`.
+    """
 
     def __init__(
         self,
@@ -64,8 +69,12 @@ class QualityPass:
         spec: EvalSpec,
         documents: Sequence[TokenisedDocument],
         chunk: Chunk,
+        *,
+        span_seconds: float = SPAN_SECONDS,
+        progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
         self.loaded, self.spec, self.documents, self.chunk = loaded, spec, documents, chunk
+        self._span_seconds, self._progress_seconds = span_seconds, progress_seconds
         self._log = TokenLog() if spec.save_token_nll else None
         self._lengths = [len(document.ids) for document in documents]
         self._queries = scored_queries(spec, self._lengths)
@@ -79,7 +88,7 @@ class QualityPass:
         """Score what the store does not hold; yield every span but the last; return the columns."""
         # The losses of every single token are wanted: then the stored sums are of no use.
         spans = contiguous(stored, self._queries) if self._log is None else []
-        meter = Meter()
+        meter = Meter(self._progress_seconds)
         done = [0] * len(self.documents)
         for span in spans:
             done[span["document"]] = span["stop"]
@@ -107,7 +116,7 @@ class QualityPass:
         return quality_columns(self.spec, spans, self._lengths) | forwards
 
     def _is_long(self, seconds: float) -> bool:
-        return self.spec.method == "recompute" and seconds > SPAN_SECONDS
+        return self.spec.method == "recompute" and seconds > self._span_seconds
 
     def _pieces(self, done: Sequence[int]) -> Iterator[tuple[int, Scored]]:
         """Yield (document, scored chunk) of everything from `done` on, in order."""

@@ -46,16 +46,20 @@ FEW_TOKENS, FEW_WINDOW = 40, 12
 """What (2) compares where every step turns all layers into float32 anew."""
 
 
-def self_check(loaded: LoadedModel, spec: EvalSpec) -> float | None:
+def self_check(
+    loaded: LoadedModel, spec: EvalSpec, *, free_bytes: int | None = None
+) -> float | None:
     """Return the largest difference between the two passes, in nats.
 
     None for a family that is evaluated token by token: it has one pass, which is checked against
     the library's own forward.
 
+    free_bytes: memory for a copy of the model; None: what is free now.
+
     Raises `UnsupportedModelError` if our attention is not the model's, and `NumericalError` if
     the parallel pass is not the rolling cache.
     """
-    roomy = _float32_fits(loaded)
+    roomy = _float32_fits(loaded, free_bytes)
     with in_float32(loaded.model, copied=roomy) as model:
         if loaded.rotary is None:
             check_native(model, loaded.vocab_size, loaded.device)
@@ -172,10 +176,12 @@ def _compare_with_native(model: Any, rotary: Rotary, ids: Tensor) -> float:
     return largest
 
 
-def _float32_fits(loaded: LoadedModel) -> bool:
+def _float32_fits(loaded: LoadedModel, free_bytes: int | None) -> bool:
     """Tell whether the model is float32, or memory holds a copy of it that is."""
-    needed = 4 * sum(parameter.numel() for parameter in loaded.model.parameters())
-    return loaded.dtype == torch.float32 or needed < 0.8 * _free_bytes(loaded.device)
+    if loaded.dtype == torch.float32:
+        return True
+    needed: int = 4 * sum(parameter.numel() for parameter in loaded.model.parameters())
+    return needed < 0.8 * (_free_bytes(loaded.device) if free_bytes is None else free_bytes)
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -16,8 +16,8 @@ from tests.support.reference import rolling_cache_nll
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.errors import UnsupportedModelError
 from workers.contract.spec import EvalSpec
-from workers.quality import selfcheck
 from workers.quality.nll import recompute_nll, stream_nll
+from workers.quality.selfcheck import self_check
 
 ROOT = Path(__file__).parents[3]
 RECORD = json.loads((ROOT / "benchmarks" / "families" / "census.json").read_text())
@@ -49,14 +49,13 @@ def test_the_oracle_is_the_rolling_cache_of_the_papers_authors():
 @pytest.mark.parametrize(("model_type", "reason"), REFUSED.items())
 def test_a_type_we_do_not_reproduce_is_refused_with_the_reason(model_type, reason):
     with pytest.raises(UnsupportedModelError, match=reason):
-        selfcheck.self_check(load_tiny(tiny_model(model_type)), SPEC)
+        self_check(load_tiny(tiny_model(model_type)), SPEC)
 
 
 @pytest.mark.parametrize("model_type", ["hunyuan_v1_dense", "beam", "llama4_text"])
-def test_half_precision_on_little_memory_refuses_the_same(model_type, monkeypatch):
-    monkeypatch.setattr(selfcheck, "_free_bytes", lambda device: 0)
+def test_half_precision_on_little_memory_refuses_the_same(model_type):
     with pytest.raises(UnsupportedModelError):
-        selfcheck.self_check(load_tiny(in_bfloat16(tiny_model(model_type))), SPEC)
+        self_check(load_tiny(in_bfloat16(tiny_model(model_type))), SPEC, free_bytes=0)
 
 
 @pytest.mark.parametrize(("own_window", "seen"), [(20, "no sink"), (29, "one"), (31, "some")])

@@ -13,8 +13,7 @@ from workers.attention.rotary import NO_POSITIONS
 from workers.attention.visibility import Visibility
 from workers.contract.errors import NumericalError, UnsupportedModelError
 from workers.contract.spec import EvalSpec
-from workers.quality import selfcheck
-from workers.quality.selfcheck import PARITY_TOLERANCE, self_check
+from workers.quality.selfcheck import PARITY_TOLERANCE, parity, self_check
 
 SPEC = EvalSpec(model="demo", dataset="pydoc", method="streaming", n_sink=4, window_size=60)
 
@@ -29,25 +28,23 @@ def test_a_half_precision_model_is_checked_in_float32():
     assert next(loaded.model.parameters()).dtype == torch.bfloat16
 
 
-def test_all_layers_are_checked_where_a_float32_copy_does_not_fit(monkeypatch):
+def test_all_layers_are_checked_where_a_float32_copy_does_not_fit():
     loaded = load_tiny(in_bfloat16(tiny_transformer("gpt_neox")))
     before = [parameter.data_ptr() for parameter in loaded.model.parameters()]
-    monkeypatch.setattr(selfcheck, "_free_bytes", lambda device: 0)
-    assert self_check(loaded, SPEC) < PARITY_TOLERANCE / 10
+    assert self_check(loaded, SPEC, free_bytes=0) < PARITY_TOLERANCE / 10
     assert [parameter.data_ptr() for parameter in loaded.model.parameters()] == before
     assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
 
 
-def test_a_change_in_the_last_layer_alone_is_noticed_on_little_memory(monkeypatch):
+def test_a_change_in_the_last_layer_alone_is_noticed_on_little_memory():
     """A layer that attends otherwise than the model's own: its rotation is taken from it."""
     loaded = load_tiny(in_bfloat16(tiny_transformer("gpt_neox")))
     of_layer = [*loaded.rotary.of_layer[:-1], 1]
     rotary = dataclasses.replace(
         loaded.rotary, placements=[*loaded.rotary.placements, NO_POSITIONS], of_layer=of_layer
     )
-    monkeypatch.setattr(selfcheck, "_free_bytes", lambda device: 0)
     with pytest.raises(UnsupportedModelError, match="do not reproduce"):
-        self_check(dataclasses.replace(loaded, rotary=rotary), SPEC)
+        self_check(dataclasses.replace(loaded, rotary=rotary), SPEC, free_bytes=0)
 
 
 def test_the_rounding_of_large_logits_is_no_failure():
@@ -82,5 +79,5 @@ def test_a_wrong_rotation_is_caught():
 
 def test_parity_compares_about_190_evictions():
     loaded = tiny("llama")
-    difference = selfcheck.parity(loaded.model, loaded, random_ids(257), Visibility(4, 60))
+    difference = parity(loaded.model, loaded, random_ids(257), Visibility(4, 60))
     assert 0 < difference < 1e-4
