@@ -39,14 +39,14 @@ def local_paths(spec: EvalSpec) -> list[str]:
     return [path for path in paths if "://" not in path]
 
 
-def pack(path: str) -> bytes | None:
+def pack(path: str, *, largest: int = LARGEST) -> bytes | None:
     """Return a file or a folder as one archive; None if it is too large, or not here."""
     if "*" in path:
         files, source = [Path(item) for item in local_members(path)], Path(fixed_folder(path))
     else:
         source = Path(path).expanduser()
         files = [item for item in (source, *source.rglob("*")) if item.is_file()]
-    if not files or sum(item.stat().st_size for item in files) > LARGEST:
+    if not files or sum(item.stat().st_size for item in files) > largest:
         return None
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:

@@ -5,7 +5,7 @@ times as many have been run. What is kept then says how disturbed it was.
 """
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,9 @@ class Decode:
     device: torch.device
     host_bound: bool
     """The host runs every step; False for the replays of a CUDA graph."""
+    segment_ms: float = SEGMENT_MS
+    watch: Callable[..., Watch] = Watch
+    """Called as `Watch` is when a repeat begins."""
 
     def undisturbed(self) -> Generator[Progress, None, Repeats]:
         """Run as many repeats as the spec wants that nobody disturbed; yields progress."""
@@ -98,9 +101,9 @@ class Decode:
         """Run the warm-up and the timed steps once."""
         self.stepper.reset()
         warmup_ms = timed_once(self._warm_up, self.device)
-        size = max(1, round(SEGMENT_MS * self.plan.warmup / warmup_ms)) if warmup_ms else 1
+        size = max(1, round(self.segment_ms * self.plan.warmup / warmup_ms)) if warmup_ms else 1
         pieces, left = [], self.plan.timed
-        watch = Watch(self.device, host_bound=self.host_bound)
+        watch = self.watch(self.device, host_bound=self.host_bound)
         while left:
             n_steps = min(size, left) if self.plan.warmup else left
             pieces.append(timed_steps(self.stepper.step, n_steps, self.device))

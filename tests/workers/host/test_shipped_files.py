@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.sweeps import spec
-from workers.host import shipped_files
 from workers.host.shipped_files import Shelf, local_paths, pack
 
 
@@ -74,12 +73,9 @@ def test_what_is_not_local_is_not_shipped() -> None:
         assert local_paths(given) == []
 
 
-def test_what_is_too_large_or_missing_stays_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_large_or_missing_stays_where_it_is(tmp_path: Path) -> None:
     folder = model_folder(tmp_path)
-    monkeypatch.setattr(shipped_files, "LARGEST", 999)
-    assert pack(str(folder)) is None
+    assert pack(str(folder), largest=999) is None
     assert pack(str(tmp_path / "nothing")) is None
     given = spec(1, model=str(folder))
     assert Shelf().localise(given) is given

@@ -7,18 +7,17 @@ import sys
 
 import pytest
 
-from tests.support.latency import latency_columns
 from tests.support.models import random_ids, tiny
 from workers.contract.spec import EvalSpec
 from workers.device import GpuState
-from workers.latency import repeats
 from workers.latency.disturbance import (
     CpuUse,
     Disturbance,
     cpu_disturbance,
     gpu_disturbance,
 )
-from workers.latency.measure import decode_latency
+from workers.latency.repeats import Decode, plan_decode
+from workers.latency.steppers import WindowStepper
 
 ZERO = CpuUse(wall_s=0, own_s=0, timed_s=0, busy_s=0, waited_s={1: 0.0, 2: 0.0})
 QUIET = CpuUse(wall_s=1, own_s=1.9, timed_s=1, busy_s=1.95, waited_s={1: 0.004, 2: 0.01})
@@ -79,37 +78,52 @@ def test_a_gpu_that_others_use_or_that_slows_down_is_a_reason(after, reason):
 
 
 class Alternating:
-    """A watch that finds a disturbance in the first repeats."""
+    """Watches that find a disturbance in the first repeats."""
 
-    left = 0
+    def __init__(self, disturbed):
+        self.left = disturbed
 
-    def __init__(self, device, *, host_bound):
-        type(self).left -= 1
+    def __call__(self, device, *, host_bound):
+        self.left -= 1
+        return self
 
     def disturbance(self):
         return Disturbance(0.5, ("a neighbour",)) if self.left >= 0 else Disturbance(0.01)
 
 
+def decode_of(spec, n_disturbed, **fields):
+    """A decode of which others disturb the first repeats."""
+    loaded, ids = tiny("llama"), random_ids(100)
+    plan = plan_decode(len(ids), spec)
+    stepper = WindowStepper(loaded, ids, plan.span, spec.budget)
+    fields |= {"device": loaded.device, "host_bound": True, "watch": Alternating(n_disturbed)}
+    return Decode(stepper=stepper, plan=plan, spec=spec, **fields)
+
+
+def run_to_its_end(decode):
+    """What is told on the way, and the repeats."""
+    told, running = [], decode.undisturbed()
+    while True:
+        try:
+            told.append(next(running))
+        except StopIteration as ended:
+            return told, ended.value
+
+
 @pytest.mark.parametrize(
     ("disturbed", "n_run", "reason"), [(0, 2, None), (3, 5, None), (9, 6, "a neighbour")]
 )
-def test_a_disturbed_repeat_is_run_again_up_to_three_times_as_often(
-    monkeypatch, disturbed, n_run, reason
-):
-    monkeypatch.setattr(repeats, "Watch", Alternating)
-    Alternating.left = disturbed
-    row = latency_columns(tiny("llama"), random_ids(100), spec())
+def test_a_disturbed_repeat_is_run_again_up_to_three_times_as_often(disturbed, n_run, reason):
+    _, repeats = run_to_its_end(decode_of(spec(), disturbed))
+    row = repeats.columns()
     assert (row["timing_repeats"], row["timing_disturbed"]) == (n_run, reason)
     assert row["timing_noise"] == (0.5 if reason else 0.01)
 
 
-def test_long_repeats_are_timed_in_pieces_and_report_between_them(monkeypatch):
-    Alternating.left = 0
-    monkeypatch.setattr(repeats, "Watch", Alternating)
-    monkeypatch.setattr(repeats, "SEGMENT_MS", 1e-6)
-    told = list(decode_latency(tiny("llama"), random_ids(100), spec(decode_tokens=5)))
-    assert [progress.tokens_done for progress in told] == list(range(11))
-    assert [progress.repeat for progress in told] == [1] * 6 + [2] * 5
+def test_long_repeats_are_timed_in_pieces_and_report_between_them():
+    told, _ = run_to_its_end(decode_of(spec(decode_tokens=5), 0, segment_ms=1e-6))
+    assert [progress.tokens_done for progress in told] == list(range(1, 11))
+    assert [progress.repeat for progress in told] == [1] * 5 + [2] * 5
 
 
 TIMED = """

