@@ -44,6 +44,9 @@ NEAR = (1, 17, 60)
 FAR = (97, 131, 257, 600, 1025, 2049, 4097, 8193, 33_000, 100_000)
 """Further positions at which it has to hold; else the model is limited to those below."""
 TOKENS = 4
+GRADUAL = 0.5
+"""Share of what rounding is allowed, just below a limit, from which on it is no threshold: what
+depends on a length jumps there, from a tenth of that; a drift has been there all along."""
 LOST = 20 * ROUNDING[torch.float32]
 """Relative difference of the logits beyond which a text in two parts is not the text."""
 
@@ -218,12 +221,16 @@ def _placement(
 
     best = min(known, key=error)
     if not error(best) <= 1:
-        raise UnsupportedModelError(
-            f"queries and keys of layer {at_zero.layer} at another position are not those at "
-            "position 0, turned in a way that we know (they are scaled by their position, or "
-            "changed after the rotation), so a cached token cannot move (see docs/models.md)"
-        )
+        raise _not_turned(at_zero.layer)
     return best
+
+
+def _not_turned(layer: int) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"queries and keys of layer {layer} at another position are not those at "
+        "position 0, turned in a way that we know (they are scaled by their position, or "
+        "changed after the rotation), so a cached token cannot move (see docs/models.md)"
+    )
 
 
 def _excess(placement: Placement, at_zero: LayerCall, there: LayerCall, position: int) -> float:
@@ -240,12 +247,18 @@ def _limit(
     at_zero: Sequence[LayerCall],
     windows: Sequence[int | None],
 ) -> int | None:
-    """Return how many positions the placements hold for; None if nothing else was seen."""
+    """Return how many positions the placements hold for; None if nothing else was seen.
+
+    Raises `UnsupportedModelError` if they are left little by little: then they hold for none.
+    """
+
+    seen: dict[int, list[float]] = {}
+    """Kept, not read again: frequencies may still be those of the longest text so far."""
 
     def holds(position: int) -> bool:
-        calls = _read(model, position)
-        layers = zip(chosen, at_zero, calls, strict=True)
-        return all(_excess(place, here, there, position) <= 1 for place, here, there in layers)
+        layers = zip(chosen, at_zero, _read(model, position), strict=True)
+        seen[position] = [_excess(place, here, there, position) for place, here, there in layers]
+        return max(seen[position]) <= 1
 
     known = [window + 1 for window in windows if window is not None]
     positions = sorted({*FAR, *known, *_stated_lengths(model)} - set(range(NEAR[-1] + 1)))
@@ -258,6 +271,8 @@ def _limit(
         while bad - good > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if holds(middle) else (good, middle)
+        if (below := seen.get(good)) and max(below) > GRADUAL:
+            raise _not_turned(at_zero[below.index(max(below))].layer)
         return good + 1
     return None
 

@@ -1,5 +1,7 @@
 """What the probe reads off models, and off rules of masks."""
 
+import copy
+
 import pytest
 import torch
 from transformers.masking_utils import (
@@ -9,6 +11,7 @@ from transformers.masking_utils import (
     sliding_window_causal_mask_function,
 )
 
+from benchmarks.families.census import in_bfloat16
 from tests.support.models import tiny, tiny_transformer
 from workers.attention.probe import probe
 from workers.attention.visibility import own_window
@@ -78,6 +81,16 @@ def test_frequencies_that_are_rescaled_once_hold_everywhere():
 
 def test_queries_that_are_scaled_by_their_position_hold_until_they_are():
     assert tiny("ministral3").rotary.limit == 100
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_queries_that_are_scaled_little_by_little_are_refused_in_half_precision_too(heads):
+    """Near position 0 the scale is within what bfloat16 rounds; it had been taken for a limit."""
+    shape = {"num_key_value_heads": heads, "hidden_size": 128, "head_dim": 32}
+    model = tiny_transformer("beam", attention_bias=True, **shape)
+    for one in (copy.deepcopy(model), in_bfloat16(model)):
+        with pytest.raises(UnsupportedModelError, match="scaled by their position"):
+            probe(one)
 
 
 def test_a_norm_behind_the_rotation_is_no_rotation():
