@@ -33,6 +33,7 @@ from workers.attention.rotary import (
     Rotary,
     candidates,
     relative_distance,
+    stated_lengths,
     unexplained,
 )
 from workers.attention.visibility import own_window
@@ -261,7 +262,8 @@ def _limit(
         return max(seen[position]) <= 1
 
     known = [window + 1 for window in windows if window is not None]
-    positions = sorted({*FAR, *known, *_stated_lengths(model)} - set(range(NEAR[-1] + 1)))
+    config = model.config.get_text_config(decoder=True)
+    positions = sorted({*FAR, *known, *stated_lengths(config)} - set(range(NEAR[-1] + 1)))
     good = NEAR[-1]
     for position in positions:
         if holds(position):
@@ -275,17 +277,6 @@ def _limit(
             raise _not_turned(at_zero[below.index(max(below))].layer)
         return good + 1
     return None
-
-
-def _stated_lengths(model: PreTrainedModel) -> set[int]:
-    """Return positions just below and above the lengths that a configuration speaks of."""
-    config = model.config.get_text_config(decoder=True)
-    stated = {getattr(config, "max_position_embeddings", None)}
-    for settings in (getattr(config, "rope_parameters", None), getattr(config, "__dict__", None)):
-        if isinstance(settings, dict):
-            stated |= {settings.get("original_max_position_embeddings")}
-    lengths = {length for length in stated if isinstance(length, int) and length < 10**6}
-    return {position for length in lengths for position in (length - 1, length, length + 1)}
 
 
 def _own_windows(model: PreTrainedModel) -> list[int | None]:

@@ -11,6 +11,7 @@ Float32 angles would be off by 4e-3 rad at position 65K and by 0.24 rad at 4M.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,6 +143,16 @@ def candidates(frequencies: Sequence[Tensor], head_dim: int) -> Iterator[Placeme
             for interleaved in (False, True):
                 yield Placement(frequency, start, interleaved)
                 yield Placement(-frequency, start, interleaved)
+
+
+def stated_lengths(config: Any) -> set[int]:
+    """Return positions just below and above the lengths that a configuration speaks of."""
+    stated = {getattr(config, "max_position_embeddings", None)}
+    for settings in (getattr(config, "rope_parameters", None), getattr(config, "__dict__", None)):
+        if isinstance(settings, dict):
+            stated |= {settings.get("original_max_position_embeddings")}
+    lengths = {length for length in stated if isinstance(length, int) and length < 10**6}
+    return {position for length in lengths for position in (length - 1, length, length + 1)}
 
 
 def unexplained(placement: Placement, at_zero: Tensor, there: Tensor, position: int) -> float:
