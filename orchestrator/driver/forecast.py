@@ -177,9 +177,12 @@ class Forecast:
     def _paces(self, ended: _Ended, aside: float) -> dict[str, _Sum]:
         """Return work and its seconds by method, as far as there is any."""
         paces: defaultdict[str, _Sum] = defaultdict(_Sum)
+        total = _total(ended.by_method.values())
+        own = max(total.seconds - total.count * aside, 0.01 * total.seconds)
         for method, each in ended.by_method.items():
-            own = each.seconds - each.count * aside
-            paces[method].add(each.work, max(own, 0.01 * each.seconds))
+            # As far as the time aside outweighs its work, a method has the pace of all.
+            worth = each.count * aside * total.work / own
+            paces[method].add(each.work + worth, each.seconds)
         for run_id, item in self._under_way.items():
             took = item.at - item.since
             if took >= FIRST and item.done > item.before:
