@@ -263,8 +263,8 @@ def _limit(
 
     known = [window + 1 for window in windows if window is not None]
     config = model.config.get_text_config(decoder=True)
-    positions = sorted({*FAR, *known, *stated_lengths(config)} - set(range(NEAR[-1] + 1)))
     good = NEAR[-1]
+    positions = [good, *sorted({*FAR, *known, *stated_lengths(config)} - set(range(good + 1)))]
     for position in positions:
         if holds(position):
             good = position
@@ -273,7 +273,8 @@ def _limit(
         while bad - good > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if holds(middle) else (good, middle)
-        if (below := seen.get(good)) and max(below) > GRADUAL:
+        below = seen[good]
+        if max(below) > GRADUAL:
             raise _not_turned(at_zero[below.index(max(below))].layer)
         return good + 1
     return None

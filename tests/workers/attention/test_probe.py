@@ -14,6 +14,7 @@ from transformers.masking_utils import (
 from benchmarks.families.census import in_bfloat16
 from tests.support.models import tiny, tiny_transformer
 from workers.attention.probe import probe
+from workers.attention.rotary import LENGTHENED
 from workers.attention.visibility import own_window
 from workers.contract.errors import UnsupportedModelError
 
@@ -91,6 +92,20 @@ def test_queries_that_are_scaled_little_by_little_are_refused_in_half_precision_
     for one in (copy.deepcopy(model), in_bfloat16(model)):
         with pytest.raises(UnsupportedModelError, match="scaled by their position"):
             probe(one)
+
+
+@pytest.mark.parametrize("seen_from", [60, 61, 80, 1000])
+def test_a_drift_is_refused_wherever_it_becomes_visible(seen_from):
+    model = copy.deepcopy(tiny_transformer("llama"))
+    slope = LENGTHENED[torch.float32] / (seen_from + 0.5)
+
+    def longer(_, args, kwargs, angles):
+        positions = kwargs.get("position_ids", args[-1])
+        return tuple(part * (1 + slope * positions[..., None]) for part in angles)
+
+    model.model.rotary_emb.register_forward_hook(longer, with_kwargs=True)
+    with pytest.raises(UnsupportedModelError, match="scaled by their position"):
+        probe(model)
 
 
 def test_a_norm_behind_the_rotation_is_no_rotation():
