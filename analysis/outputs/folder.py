@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.drawing.numbers import MINUS
+from analysis.drawing.numbers import LATEX
 from analysis.errors import writing
 from analysis.outputs.columns import chosen, prepared
 
@@ -20,14 +20,13 @@ ROWS = ("dataset", "method", "cache", "perplexity", "runtime", "run_id")
 MOST_ROWS = 200
 """Rows that are listed for one figure; the others are counted."""
 _MARKDOWN = re.compile(r"([\\|*_`<>\[\]#])")
-_LATEX = str.maketrans(
+_LATEX = LATEX | str.maketrans(
     {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "×": r"$\times$",  # noqa: RUF001
         "–": "--",  # noqa: RUF001
-        MINUS: "$-$",
         **{letter: "\\" + letter for letter in "&%$#_{}"},
     }
 )

@@ -4,8 +4,6 @@ People get words: rounded, with units in the head, a dash for what is not known.
 numbers: the value, low and high of an interval as columns of their own, the unit in the name.
 """
 
-import csv
-import io
 import json
 import math
 import re
@@ -14,9 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.drawing.numbers import MINUS
+from analysis.drawing.numbers import LATEX
 from analysis.outputs.columns import ALWAYS, Column
 from analysis.rows.blocks import Blocks, lead
+from orchestrator.reports.tables import csv_lines
 
 Render = Callable[[pd.DataFrame, Sequence[Column], Blocks], str]
 GROUP = ["source", "model", "dtype", "dataset", "n_tokens"]
@@ -100,18 +99,13 @@ def _latex(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str
     styler = styler.format_index(escape="latex", axis=1).apply(lambda _: weights, axis=None)
     sides = "".join("l" if one.is_text and one.name != "cache" else "r" for one in columns)
     written = styler.to_latex(hrules=True, column_format=sides).rstrip("\n")
-    # The two signs that no LaTeX knows by itself.
-    return written.replace("∞", r"$\infty$").replace(MINUS, "$-$")
+    return written.translate(LATEX)
 
 
 def _csv(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
     lines = figures(rows, columns)
-    file = io.StringIO()
     names = list(lines[0]) if lines else [one.key or one.name for one in columns]
-    writer = csv.DictWriter(file, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return file.getvalue().rstrip("\n")
+    return csv_lines([names, *([line[name] for name in names] for line in lines)])
 
 
 def _json(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:

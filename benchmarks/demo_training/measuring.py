@@ -60,7 +60,7 @@ def measure_whole(model: str) -> Figures:
 
 
 def measure_sample(model: str) -> Figures:
-    """Evaluate the exact baseline on a sample of its blocks, a twelfth of its whole cost."""
+    """Evaluate the exact baseline on a sample of its blocks."""
     host = EvaluatorHost(DEFAULT_EVALUATOR, {"device": "cpu"})
     fields = {**METHODS["recompute"], "recompute_blocks": SAMPLED_BLOCKS}
     return {dataset: _row(host, model, dataset, fields)["perplexity"] for dataset in SLICES}

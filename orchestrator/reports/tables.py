@@ -1,10 +1,10 @@
 """Rows of values as aligned text, Markdown or CSV, never cut to the width of a terminal."""
 
 import csv
-import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 Rows = Sequence[Sequence[Any]]
@@ -40,13 +40,18 @@ def markdown_table(header: Sequence[str], rows: Rows) -> str:
 
 def csv_table(header: Sequence[str], rows: Rows) -> str:
     """Return comma-separated values with full precision; what is missing is empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        texts = ["+".join(map(str, v)) if isinstance(v, list | tuple) else v for v in row]
-        writer.writerow([v.isoformat() if isinstance(v, datetime) else v for v in texts])
-    return stream.getvalue().rstrip("\n")
+    texts = [["+".join(map(str, v)) if isinstance(v, list | tuple) else v for v in r] for r in rows]
+    plain = [[v.isoformat() if isinstance(v, datetime) else v for v in row] for row in texts]
+    return csv_lines([header, *plain])
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as they are, as lines of comma-separated values."""
+    lines: list[str] = []
+    # A name may hold a carriage return, which is quoted only where one ends the lines.
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator="\r\n")
+    writer.writerows(rows)
+    return "\n".join(line.removesuffix("\r\n") for line in lines)
 
 
 def cell(value: Any) -> str:

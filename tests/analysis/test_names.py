@@ -80,6 +80,7 @@ class Tags(HTMLParser):
 @example(NASTY[4])
 @example(NASTY[5])
 @example(NASTY[6])
+@example("0\r")
 def test_every_table_holds_every_name(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = store_of(folder, name)
@@ -106,6 +107,7 @@ def test_every_table_holds_every_name(name: str) -> None:
 @example(NASTY[3])
 @example(NASTY[4])
 @example(NASTY[8])
+@example("0\r")
 def test_rows_and_hints_of_the_store_hold_every_name(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = store_of(folder, name)
@@ -116,6 +118,9 @@ def test_rows_and_hints_of_the_store_hold_every_name(name: str) -> None:
             assert done.exit_code == 0, done.output
             if form == "table":
                 assert len(done.stdout.splitlines()) == 4, "one line for each row"
+            if form == "csv":
+                read = csv.DictReader(io.StringIO(done.stdout, newline=""))
+                assert {line["dataset"] for line in read} == {dataset}
             if form == "json":
                 assert {item["dataset"] for item in json.loads(done.stdout)} == {dataset}
         hints = re.findall(r"make them with: (.*)", run(store, "table").stderr)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.driver.probing import EVALUATOR
+from tests.support.clock import Clock
 from workers.contract.events import Assignment, Finished, Progress, SpanDone, Speed
 from workers.contract.spec import EvalSpec
 from workers.host.evaluator_host import EvaluatorHost
@@ -47,15 +48,6 @@ def test_every_part_of_an_evaluation_has_a_time_and_nothing_is_a_result(method: 
 def test_what_is_not_measured_takes_no_time() -> None:
     (speed,) = (e for e in events(replace(SPEC, measure=("quality",))) if isinstance(e, Speed))
     assert (speed.attention, speed.prefill, speed.decode) == (0.0, 0.0, 0.0)
-
-
-class Clock:
-    """A clock that only tells what it is set to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Steady:

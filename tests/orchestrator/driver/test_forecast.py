@@ -3,6 +3,7 @@
 import pytest
 
 from orchestrator.driver.forecast import Forecast
+from tests.support.clock import Clock
 from workers.contract.cost import Text, weighted_phases
 from workers.contract.events import Progress
 from workers.contract.spec import EvalSpec
@@ -23,15 +24,6 @@ def scored(tokens: int) -> Progress:
         tokens_total=999,
         perplexity=9.0,
     )
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -18,15 +18,8 @@ from orchestrator.store.heartbeats import (
     request_cancel,
 )
 from orchestrator.store.storage import open_storage
+from tests.support.clock import Clock
 from tests.support.sweeps import sweep_of
-
-
-class Clock:
-    def __init__(self, now: float = 0.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Drivers:
