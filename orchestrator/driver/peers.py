@@ -75,12 +75,13 @@ class Peers:
         given_up = {run_id for peer in others for run_id in peer.state.get("given_up", ())}
         failed = self._queue.mark_done(given_up)
         self._queue.split(self._heartbeat.share())
+        self._queue.hold(self._heartbeat.others_in_flight())
         self._had_company = bool(others)
         return done, failed
 
     def steal(self, count: int) -> list[str]:
         """Take work from the others' shares that none of them has begun."""
-        return self._queue.steal(count, self._heartbeat.others_in_flight())
+        return self._queue.steal(count)
 
     def end(self) -> None:
         """Tell the others that this driver has ended."""

@@ -43,6 +43,10 @@ class Queue:
         self._mine = ModelQueue()
         self._others: list[tuple[Rank, str]] = []
         self._waiting: set[str] = set()
+        self._held: set[str] = set()
+        """What another driver has under way: it waits here too, and is not handed out."""
+        self._passed_over: set[str] = set()
+        """What was held when its turn came."""
         self._share = (0, 1)
         self._begun: set[int] = set()
         """Comparisons of which an evaluator has timed a member."""
@@ -81,7 +85,8 @@ class Queue:
         found = [] if after is None else self._next_to(after)
         kept: list[str] = []  # what other evaluators go on with: only if there is nothing else
         while not found and (taken := self._mine.pop(model, count, time.monotonic())):
-            waiting = [run_id for run_id in taken if run_id in self._waiting]
+            self._passed_over.update(self._held.intersection(taken))
+            waiting = [run_id for run_id in taken if self._is_free(run_id)]
             found = [run_id for run_id in waiting if not self._goes_on(run_id)]
             kept += [run_id for run_id in waiting if run_id not in found]
         if not found and kept:
@@ -99,15 +104,26 @@ class Queue:
         if "latency" not in spec.measure:
             return []
         mates = self._mates.get(comparison(spec), ())
-        ready = (self._waiting & set(mates)) - self._mine.delayed()
+        ready = (self._waiting & set(mates)) - self._mine.delayed() - self._held
         same = [run_id for run_id in ready if self._model(run_id) == loading_key(spec)]
         return sorted(same, key=self._rank)[:1]
+
+    def _is_free(self, run_id: str) -> bool:
+        return run_id in self._waiting and run_id not in self._held
 
     def _goes_on(self, run_id: str) -> bool:
         spec = self.planned(run_id).spec
         return "latency" in spec.measure and comparison(spec) in self._begun
 
-    def steal(self, count: int, in_flight: set[str]) -> list[str]:
+    def hold(self, in_flight: set[str]) -> None:
+        """Leave alone what other drivers have under way now; what they no longer have is free."""
+        self._held = self._waiting & in_flight
+        for run_id in self._passed_over - self._held:
+            if run_id in self._waiting:
+                self._mine.add(run_id, self._model(run_id), self._rank(run_id))
+        self._passed_over &= self._held
+
+    def steal(self, count: int) -> list[str]:
         """Remove and return evaluations of one model that others would come to last."""
         taken: list[str] = []
         kept: list[tuple[Rank, str]] = []
@@ -117,7 +133,7 @@ class Queue:
             if run_id not in self._waiting:
                 continue
             same = not taken or self._model(run_id) == self._model(taken[0])
-            if run_id in in_flight or not same:
+            if run_id in self._held or not same:
                 kept.append(item)
             else:
                 taken.append(run_id)
@@ -131,6 +147,7 @@ class Queue:
             return
         self._share = share
         self._mine.clear()
+        self._passed_over.clear()
         self._others = []
         for run_id in self._waiting - self._mine.delayed():
             if comparison(self.planned(run_id).spec) % share[1] == share[0]:

@@ -68,3 +68,14 @@ def test_drivers_share_whole_comparisons() -> None:
         shares.append({budget for _, budget in drained(queue)})
     assert shares[0].isdisjoint(shares[1])
     assert shares[0] | shares[1] == set(range(20, 60))
+
+
+def test_no_evaluator_goes_on_with_what_another_driver_has_under_way() -> None:
+    queue = queue_of(*(spec("streaming", 64, n_sink) for n_sink in (0, 1, 2)))
+    (first,) = queue.pop(None, 1)
+    second, third = (run_id for run_id in queue.places if run_id != first)
+    queue.hold({second})
+    assert queue.pop(None, 1, first) == [third]
+    assert queue.pop(None, 1, third) == []
+    queue.hold(set())
+    assert queue.pop(None, 1, third) == [second]

@@ -193,7 +193,8 @@ def test_a_driver_without_work_takes_the_far_end_of_the_others() -> None:
     first, second = backlogs(100, 2)
     order = drain(backlogs(100, 2)[1])
     drain(first)
-    stolen = first.steal(3, in_flight={order[-2]})
+    first.hold({order[-2]})
+    stolen = first.steal(3)
     assert stolen == [order[-1], order[-3], order[-4]]
     assert second.mark_done(stolen) == sorted(stolen)
     assert set(drain(second)) == set(order) - set(stolen)
@@ -203,9 +204,25 @@ def test_what_is_left_alone_stays_available() -> None:
     first, _ = backlogs(20, 2)
     order = drain(backlogs(20, 2)[1])
     drain(first)
-    assert first.steal(99, in_flight=set(order)) == []
-    assert set(first.steal(99, in_flight=set())) == set(order)
+    first.hold(set(order))
+    assert first.steal(99) == []
+    first.hold(set())
+    assert set(first.steal(99)) == set(order)
     assert len(first) == 0
+
+
+def test_what_another_has_under_way_is_left_alone_in_ones_own_share_too() -> None:
+    first, _ = backlogs(60, 2)
+    order = drain(backlogs(60, 2)[0])
+    under_way = {order[0], order[5], order[-1]}
+    first.hold(under_way)
+    assert drain(first) == [run_id for run_id in order if run_id not in under_way]
+    assert len(first) == 60 - len(order) + 3
+    assert first.mark_done([order[5]]) == [order[5]]
+    first.hold({order[-1]})
+    assert drain(first) == [order[0]], "its driver has died"
+    first.hold(set())
+    assert drain(first) == [order[-1]]
 
 
 def test_when_the_others_are_gone_everything_is_ones_own_again() -> None:
