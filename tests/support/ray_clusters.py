@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import ray
 from ray.cluster_utils import Cluster as TestCluster
 
 from orchestrator.cluster.connection import Cluster, protect_token
+from orchestrator.executors.ray_executor import RayExecutor
 
 STORE_BYTES = 80_000_000
 HEAD = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
@@ -39,3 +41,13 @@ def add_node(test_cluster: TestCluster, **node: Any) -> Any:
     """Add a node, from any thread: without the handlers of signals that only the main one sets."""
     test_cluster._shutdown_at_exit = False
     return test_cluster.add_node(**{"object_store_memory": STORE_BYTES, **node})
+
+
+def node_at_work(executor: RayExecutor, stop: threading.Event) -> str | None:
+    """Wait until an evaluator has had work for a moment; return its node, or None if stopped."""
+    while not stop.wait(0.1):
+        slots = list(executor._evaluators.values())
+        at_work = [item.node_id for item in slots if item.node_id and item.run_ids]
+        if at_work and not stop.wait(0.5):
+            return at_work[0]
+    return None

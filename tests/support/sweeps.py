@@ -69,3 +69,6 @@ class Listening:
 
     def note(self, message: str) -> None:
         self.notes.append(message)
+
+    def said(self, words: str) -> bool:
+        return any(words in note for note in self.notes)

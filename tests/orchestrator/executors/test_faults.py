@@ -16,7 +16,7 @@ from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
 from tests.support.background import in_background
-from tests.support.ray_clusters import cluster_of
+from tests.support.ray_clusters import cluster_of, node_at_work
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 
 pytestmark = pytest.mark.slow
@@ -73,10 +73,13 @@ def test_with_whole_nodes_killed_twice_all_evaluations_end_ok(tmp_path: Path) ->
             cluster, Resources(gpus=1), evaluator=CRASHING, options={"seconds": 1.0}
         )
 
-        def lose_one() -> None:
-            test_cluster.remove_node(workers.pop(0), allow_graceful=False)
+        def lose_two(stop: threading.Event) -> None:
+            while len(workers) > 1 and (node_id := node_at_work(executor, stop)):
+                for worker in [worker for worker in workers if worker.node_id == node_id]:
+                    workers.remove(worker)
+                    test_cluster.remove_node(worker, allow_graceful=False)
 
-        with meanwhile(lose_one, 5.0, 2):
+        with in_background(lose_two):
             summary = launch(executor, 30, tmp_path)
     assert (summary.ok, summary.failed) == (30, 0)
     lost = failures(tmp_path)

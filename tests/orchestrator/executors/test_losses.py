@@ -8,8 +8,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,12 @@ from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
 from tests.support.background import in_background
-from tests.support.ray_clusters import add_node, cluster_of
+from tests.support.ray_clusters import add_node, cluster_of, node_at_work
 from tests.support.sweeps import Listening, ok_run_ids, run_ids, sweep_of
 
 pytestmark = pytest.mark.slow
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
+LOST = "has lost its nodes"
 COUNT = 24
 SECONDS = 1.5
 """Of each evaluation."""
@@ -35,9 +34,16 @@ SECONDS = 1.5
 class Nodes:
     """The worker nodes of a cluster under test, and what can happen to them."""
 
-    def __init__(self, cluster: Any, workers: list[Any], gpus: int, executor: RayExecutor) -> None:
+    def __init__(
+        self,
+        cluster: Any,
+        workers: list[Any],
+        gpus: int,
+        executor: RayExecutor,
+        listener: Listening,
+    ) -> None:
         self.cluster, self.workers, self.gpus = cluster, workers, gpus
-        self.executor = executor
+        self.executor, self.listener = executor, listener
 
     def terminate(self, node_id: str) -> None:
         self._signal(node_id, signal.SIGTERM)
@@ -56,10 +62,12 @@ class Nodes:
         self._signal(node_id, signal.SIGKILL)
 
     def kill_all(self, _node_id: str) -> None:
-        """All at once; a new one comes up after a while, as an autoscaler would bring it."""
+        """All at once; a new one comes up once that was said, as an autoscaler would bring it."""
         for worker in self.workers:
             self._signal(worker.node_id, signal.SIGKILL)
-        time.sleep(22.0)  # the loss is noticed within seconds, and said after eight more
+        end = time.monotonic() + 60.0
+        while not self.listener.said(LOST) and time.monotonic() < end:
+            time.sleep(0.5)
         self.add()
 
     def kill_and_bring_back(self, node_id: str) -> None:
@@ -79,24 +87,6 @@ class Nodes:
                     os.kill(item.process_id, signal.SIGKILL)
 
 
-def once_one_works(
-    executor: RayExecutor, act: Callable[[str], None]
-) -> AbstractContextManager[None]:
-    """Act on the node of the first evaluator that has work, when it has had it for a moment."""
-
-    def wait(stop: threading.Event) -> None:
-        at_work: list[str] = []
-        while not at_work:
-            if stop.wait(0.1):
-                return
-            slots = list(executor._evaluators.values())
-            at_work = [item.node_id for item in slots if item.node_id and item.run_ids]
-        time.sleep(0.5)
-        act(at_work[0])
-
-    return in_background(wait)
-
-
 @pytest.mark.parametrize("gpus", [0, 1], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("loss", ["terminate", "kill", "drain", "kill_all", "kill_and_bring_back"])
 def test_whatever_is_lost_every_evaluation_ends_ok_and_once(
@@ -107,8 +97,13 @@ def test_whatever_is_lost_every_evaluation_ends_ok_and_once(
     sweep = sweep_of(COUNT, resources=resources)
     with cluster_of(node, node, node) as (test_cluster, cluster, workers):
         executor = RayExecutor(cluster, resources, evaluator=CRASHING, options={"seconds": SECONDS})
-        nodes = Nodes(test_cluster, workers, gpus, executor)
-        with once_one_works(executor, getattr(nodes, loss)):
+        nodes = Nodes(test_cluster, workers, gpus, executor, listener)
+
+        def lose(stop: threading.Event) -> None:
+            if node_id := node_at_work(executor, stop):
+                getattr(nodes, loss)(node_id)
+
+        with in_background(lose):
             summary = run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
         new = workers[-1].node_id if len(workers) > 3 else None
     assert (summary.ok, summary.failed) == (COUNT, 0)
@@ -120,5 +115,5 @@ def test_whatever_is_lost_every_evaluation_ends_ok_and_once(
     if loss.startswith("kill"):
         assert lost.total() >= 1
     if loss == "kill_all":
-        assert any("has lost its nodes" in note for note in listener.notes), listener.notes
+        assert listener.said(LOST), listener.notes
         assert new in {row["node_id"] for row in rows}

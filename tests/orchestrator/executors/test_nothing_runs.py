@@ -47,15 +47,15 @@ class Clocked(Listening):
     def __init__(self) -> None:
         super().__init__()
         self.began = time.monotonic()
-        self.said: list[tuple[float, str]] = []
+        self.moments: list[tuple[float, str]] = []
 
     def note(self, message: str) -> None:
         super().note(message)
-        self.said.append((time.monotonic() - self.began, message))
+        self.moments.append((time.monotonic() - self.began, message))
 
     def when(self, words: str) -> float:
-        found = [seconds for seconds, message in self.said if words in message]
-        assert found, f"{words!r} was not said: {self.said}"
+        found = [seconds for seconds, message in self.moments if words in message]
+        assert found, f"{words!r} was not said: {self.moments}"
         return found[0]
 
 
@@ -156,7 +156,7 @@ from orchestrator.store.heartbeats import read_drivers
 from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
 from tests.support.sweeps import sweep_of
-executor = InlineExecutor(evaluator=%r, options={"seconds": 25.0})
+executor = InlineExecutor(evaluator=%r, options={"seconds": 14.0})
 sweep = sweep_of(1, resources=Resources(gpus=0))
 run_sweep(sweep, Store(sys.argv[1]), executor, LaunchOptions(), Silent())
 """
