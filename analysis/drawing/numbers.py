@@ -17,8 +17,6 @@ Write = Callable[[float], str]
 
 MISSING = "–"  # noqa: RUF001
 MINUS = "−"  # noqa: RUF001
-LATEX = str.maketrans({"∞": r"$\infty$", MINUS: "$-$"})
-"""The signs of a number that no LaTeX knows by itself."""
 
 
 def written(value: float, form: str, unit: str = "") -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.drawing.numbers import written
 from analysis.errors import writing
 from analysis.rows.frames import is_missing
+from orchestrator.reports.tables import csv_lines, in_markdown
 
 SHOWN = (
     "dataset",
@@ -40,7 +41,9 @@ def write_results(frame: pd.DataFrame, folder: Path, form: str) -> Path:
     path = folder / f"results.{'md' if form == 'markdown' else form}"
     with writing(path):
         if form == "csv":
-            frame.to_csv(path, index=False)
+            known = frame.astype(object).where(frame.notna(), None)
+            text = csv_lines([list(frame), *known.itertuples(index=False)])
+            path.write_text(text + "\n", encoding="utf-8", newline="")
         elif form == "json":
             how: dict[str, Any] = {"orient": "records", "date_format": "iso"}
             frame.to_json(path, **how, indent=1, double_precision=15)
@@ -51,7 +54,7 @@ def write_results(frame: pd.DataFrame, folder: Path, form: str) -> Path:
             for row in frame[list(SHOWN)].to_dict("records"):
                 values = ["" if value is None else value for value in plain_row(row).values()]
                 cells = [written(x, ".6g") if isinstance(x, float) else str(x) for x in values]
-                lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+                lines.append("| " + " | ".join(in_markdown(cell) for cell in cells) + " |")
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

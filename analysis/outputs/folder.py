@@ -4,32 +4,21 @@ Each names, for every figure, its caption, the command that draws it and the row
 a folder found a year later explains itself.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.drawing.numbers import LATEX
+from analysis.drawing.latex import latex, preamble
 from analysis.errors import writing
 from analysis.outputs.columns import chosen, prepared
+from orchestrator.reports.tables import in_markdown
 
 README, TEX = "README.md", "figures.tex"
 ROWS = ("dataset", "method", "cache", "perplexity", "runtime", "run_id")
 MOST_ROWS = 200
 """Rows that are listed for one figure; the others are counted."""
-_MARKDOWN = re.compile(r"([\\|*_`<>\[\]#])")
-_LATEX = LATEX | str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "×": r"$\times$",  # noqa: RUF001
-        "–": "--",  # noqa: RUF001
-        **{letter: "\\" + letter for letter in "&%$#_{}"},
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +44,7 @@ def explain(entries: Sequence[SavedFigure], folder: Path) -> list[Path]:
     texts = {README: _readme(entries), TEX: _tex(entries)}
     with writing(folder):
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return [folder / name for name in texts]
 
 
@@ -69,9 +58,9 @@ def _readme(entries: Sequence[SavedFigure]) -> str:
     parts = ["# Figures\n", "Made by `analysis plot`; `figures.tex` has the same for LaTeX.\n"]
     for one in entries:
         parts += [
-            f"## {_escaped(one.title)}\n",
-            f"![{_escaped(one.title)}]({one.path.name})\n",
-            f"{_escaped(one.caption)}\n",
+            f"## {in_markdown(one.title)}\n",
+            f"![{in_markdown(one.title)}]({one.path.name})\n",
+            f"{in_markdown(one.caption)}\n",
             f"```sh\n{one.command}\n```\n",
         ]
         listed = prepared(one.rows.head(MOST_ROWS), {})
@@ -79,7 +68,7 @@ def _readme(entries: Sequence[SavedFigure]) -> str:
         titles = " | ".join(column.titled for column in columns)
         table = [f"| {titles} |", "|" + " --- |" * len(columns)]
         for row in listed.to_dict("records"):
-            cells = (_escaped(column.words(row, ranges=False)) for column in columns)
+            cells = (in_markdown(column.words(row, ranges=False)) for column in columns)
             table.append("| " + " | ".join(cells) + " |")
         more = len(one.rows) - MOST_ROWS
         parts += [*table, *([f"\nand {more} more"] if more > 0 else []), ""]
@@ -87,9 +76,9 @@ def _readme(entries: Sequence[SavedFigure]) -> str:
 
 
 def _tex(entries: Sequence[SavedFigure]) -> str:
-    parts = [r"% \input this file, or take single figures; it needs \usepackage{graphicx}"]
+    parts = []
     for one in entries:
-        caption = f"{one.title}. {one.caption}".translate(_LATEX)
+        title, caption = latex(one.title), latex(f"{one.title}. {one.caption}")
         run_ids = ", ".join(str(run_id) for run_id in one.rows["run_id"].head(MOST_ROWS))
         if one.path.suffix == ".svg":
             parts.append("% LaTeX reads no SVG: draw this one with --format pdf")
@@ -99,12 +88,9 @@ def _tex(entries: Sequence[SavedFigure]) -> str:
             r"\begin{figure}",
             r"  \centering",
             rf"  \includegraphics[width=\linewidth]{{{one.path.name}}}",
-            rf"  \caption{{{caption}}}",
+            rf"  \caption[{{{title}}}]{{{caption}}}",
             rf"  \label{{{one.label}}}",
             "\\end{figure}\n",
         ]
-    return "\n".join(parts)
-
-
-def _escaped(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    head = [r"% \input this file, or take single figures", *preamble("".join(parts), "graphicx")]
+    return "\n".join([*head, *parts])

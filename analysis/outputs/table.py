@@ -6,16 +6,15 @@ numbers: the value, low and high of an interval as columns of their own, the uni
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.drawing.numbers import LATEX
+from analysis.drawing.latex import latex, latex_row, preamble
 from analysis.outputs.columns import ALWAYS, Column
 from analysis.rows.blocks import Blocks, lead
-from orchestrator.reports.tables import csv_lines
+from orchestrator.reports.tables import csv_lines, in_markdown
 
 Render = Callable[[pd.DataFrame, Sequence[Column], Blocks], str]
 GROUP = ["source", "model", "dtype", "dataset", "n_tokens"]
@@ -75,31 +74,29 @@ def _text(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
 def _markdown(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
     heads, *cells = _words(rows, columns)
     rule = ["---" if one.is_text and one.name != "cache" else "---:" for one in columns]
-    escaped = [[re.sub(r"([\\|*_`<>\[\]])", r"\\\1", cell) for cell in line] for line in cells]
+    escaped = [[in_markdown(cell) for cell in line] for line in cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in [heads, rule, *escaped])
 
 
 def _latex(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
     """Write a booktabs table; bold is a perplexity that is distinguishable from all others."""
     bold = best(rows, blocks)
-    cells = pd.DataFrame(
-        [
-            [" ".join(one.words(row, ranges=True, units=False).split()) for one in columns]
-            for row in rows.to_dict("records")
-        ],
-        columns=[one.titled for one in columns],
-    )
-    weights = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    cells = [
+        [latex(one.words(row, ranges=True, units=False)) for one in columns]
+        for row in rows.to_dict("records")
+    ]
     for place, one in enumerate(columns):
-        if one.name == "perplexity":
-            weights.iloc[:, place] = [
-                "textbf: --rwrap;" if str(row_id) in bold else "" for row_id in rows["row_id"]
-            ]
-    styler = cells.style.hide(axis="index").format(escape="latex")
-    styler = styler.format_index(escape="latex", axis=1).apply(lambda _: weights, axis=None)
+        for row_id, line in zip(rows["row_id"], cells, strict=True):
+            if one.name == "perplexity" and str(row_id) in bold:
+                line[place] = rf"\textbf{{{line[place]}}}"
     sides = "".join("l" if one.is_text and one.name != "cache" else "r" for one in columns)
-    written = styler.to_latex(hrules=True, column_format=sides).rstrip("\n")
-    return written.translate(LATEX)
+    heads = latex_row(latex(one.titled) for one in columns)
+    lines = [
+        *(rf"\begin{{tabular}}{{{sides}}}", r"\toprule", heads, r"\midrule"),
+        *(latex_row(line) for line in cells),
+        *(r"\bottomrule", r"\end{tabular}"),
+    ]
+    return "\n".join([*preamble("\n".join(lines), "booktabs"), *lines])
 
 
 def _csv(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 Rows = Sequence[Sequence[Any]]
-# Not `_`: inside a word it means nothing, and the columns of a store are full of it.
-_MARKUP = re.compile(r"([\\|*`<>\[\]])")
+# Not `_` nor `#` inside a word: they mean nothing there, and names are full of them.
+_MARKUP = re.compile(r"([\\|*`<>\[\]~$]|&(?=[\w#])|(?<!\w)#|(?<![^\W_])_|_(?![^\W_]))")
 
 
 def text_table(header: Sequence[str], rows: Rows) -> str:
@@ -33,9 +33,14 @@ def markdown_table(header: Sequence[str], rows: Rows) -> str:
     lines = [
         _markdown_line(header),
         _markdown_line(["---:" if is_number else "---" for is_number in right]),
-        *(_markdown_line([_MARKUP.sub(r"\\\1", cell(value)) for value in row]) for row in rows),
+        *(_markdown_line([in_markdown(cell(value)) for value in row]) for row in rows),
     ]
     return "\n".join(lines)
+
+
+def in_markdown(text: str) -> str:
+    """Return a text on one line, in which no sign has a meaning."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
 def csv_table(header: Sequence[str], rows: Rows) -> str:

@@ -81,6 +81,7 @@ class Tags(HTMLParser):
 @example(NASTY[5])
 @example(NASTY[6])
 @example("0\r")
+@example("±")
 def test_every_table_holds_every_name(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = store_of(folder, name)
@@ -98,7 +99,7 @@ def test_every_table_holds_every_name(name: str) -> None:
         latex = run(store, "table", "--format", "latex").stdout
         inside = latex.partition("\\midrule")[2].partition("\\bottomrule")[0]
         assert len([line for line in inside.splitlines() if line.strip()]) == len(lines)
-        without = re.sub(r"\$\\infty\$|\\[a-zA-Z]+(\{\})?|\\.", "", inside)
+        without = re.sub(r"\$(-|\\[a-z]+)\$|\\[a-zA-Z]+(\{\})?|\\.", "", inside)
         assert not re.search(r"[$%#_]", without), inside
 
 
@@ -123,6 +124,12 @@ def test_rows_and_hints_of_the_store_hold_every_name(name: str) -> None:
                 assert {line["dataset"] for line in read} == {dataset}
             if form == "json":
                 assert {item["dataset"] for item in json.loads(done.stdout)} == {dataset}
+        run(store, "export", folder, "--format", "csv", "--format", "markdown")
+        with (Path(folder) / "results.csv").open(encoding="utf-8", newline="") as file:
+            assert {line["dataset"] for line in csv.DictReader(file)} == {dataset}
+        lines = (Path(folder) / "results.md").read_text(encoding="utf-8").splitlines()
+        assert len(lines) == 5, "one line for each row"
+        assert len({len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in lines}) == 1
         hints = re.findall(r"make them with: (.*)", run(store, "table").stderr)
         for hint in hints:
             words = shlex.split(hint)

@@ -75,7 +75,7 @@ def test_names_are_escaped_in_both(tmp_path):
     )
     folder.explain([entry], tmp_path)
     tex = (tmp_path / "figures.tex").read_text(encoding="utf-8")
-    escaped = r"50\% \& \$x\$ \#1\_\{\textasciitilde{}\textasciicircum{}\textbackslash{}\}"
+    escaped = r"50\% \& \$x\$ \#1\_\{\texttt{\char126}\texttt{\char94}\textbackslash{}\}"
     assert escaped in tex
     assert "draw this one with --format pdf" in tex
     readme = (tmp_path / "README.md").read_text(encoding="utf-8")
