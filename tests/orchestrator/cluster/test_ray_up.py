@@ -8,6 +8,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +24,10 @@ ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "cluster.md"
 LONG = {
     "sweep": "long",
-    "defaults": {"model": "demo", "dataset": "pydoc", "max_tokens": 1200, "measure": ["quality"]},
-    "grids": [{"method": "recompute", "n_sink": 0, "window_size": list(range(200, 1000, 4))}],
+    "defaults": {"model": "demo", "dataset": "pydoc", "max_tokens": 400, "measure": ["quality"]},
+    "grids": [{"method": "recompute", "n_sink": 0, "window_size": list(range(100, 300))}],
 }
+"""Two hundred evaluations of seconds each."""
 CLUSTER = "--cluster my-cluster.yaml"
 WORKERS = ("worker-1", "worker-2")
 
@@ -105,18 +107,22 @@ DOORS = {
 
 
 def _knock(done: Walk) -> None:
-    """Somebody on the head itself, without the token and with a wrong one."""
+    """Strangers on the head itself, all at once: without the token and with a wrong one."""
     head = done.machines["head"]
     (head.folder / "home/stranger.py").write_text(STRANGER)
     as_stranger = "mkdir -p /tmp/stranger; HOME=/tmp/stranger"
     script = "timeout 100 ~/sinksweep-venv/bin/python ~/stranger.py"
-    for token, given in (
-        ("none", "RAY_AUTH_MODE=disabled"),
-        ("wrong", f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={'0' * 64}"),
-    ):
-        for door, where in DOORS.items():
-            knock = f"{as_stranger} {given} {script} {where}"
-            done.printed[f"{door} {token}"] = head.run(f"{knock} 2>&1 || echo REFUSED")
+    given = {
+        "none": "RAY_AUTH_MODE=disabled",
+        "wrong": f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={'0' * 64}",
+    }
+    knocks = {
+        f"{door} {token}": f"{as_stranger} {words} {script} {where} 2>&1 || echo REFUSED"
+        for token, words in given.items()
+        for door, where in DOORS.items()
+    }
+    with ThreadPoolExecutor(len(knocks)) as pool:
+        done.printed.update(zip(knocks, pool.map(head.run, knocks.values()), strict=True))
 
 
 def _lose_the_workers(done: Walk) -> None:
