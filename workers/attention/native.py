@@ -102,12 +102,20 @@ def make_room(model: Any, positions: int) -> None:
 
 
 def _refuse_beyond(model: Any, n_positions: int) -> None:
-    """Refuse more positions than GPT-J and CodeGen have sines for."""
-    if model.config.model_type in ("gptj", "codegen") and n_positions > model.config.n_positions:
+    """Refuse more positions than there are sines for, or than cached keys are turned alike for."""
+    config, limit, reason = model.config, None, ""
+    if config.model_type in ("gptj", "codegen"):
+        limit, reason = config.n_positions, "has a table of {} positions"
+    elif config.model_type == "falcon" and not config.alibi:
+        reason = "places queries and keys otherwise from position {} on"
+        limit = {
+            "dynamic": config.max_position_embeddings,
+            "longrope": config.rope_parameters.get("original_max_position_embeddings"),
+        }.get(config.rope_parameters["rope_type"])
+    if limit is not None and n_positions > limit:
         raise UnsupportedModelError(
-            f"this model has a table of {model.config.n_positions} positions, and {n_positions} "
-            f"are needed: choose n_sink + window_size < {model.config.n_positions}, or for dense "
-            f"max_tokens <= {model.config.n_positions}"
+            f"this model {reason.format(limit)}, and {n_positions} are needed: choose "
+            f"n_sink + window_size < {limit}, or for dense max_tokens <= {limit}"
         )
 
 

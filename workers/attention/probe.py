@@ -5,7 +5,8 @@ would. The model is run with an attention that passes values on unmixed: hidden 
 on the token alone, and whatever differs between position 0 and position p in what arrives at the
 attention *is* that layer's placement. It is compared with every placement that we can compute
 (`rotary.candidates`), near and far. A model's own sliding windows are read from the rule of the
-mask that it asks for. All of it covers every layer, in the model's own dtype.
+mask that it asks for. All of it covers every layer, in float32, layer by layer if need be: in half
+precision a length-dependent frequency looks like rounding just beyond its length.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ from workers.contract.errors import UnsupportedModelError
 from workers.precision import in_float32
 
 NEAR = (1, 17, 60)
-"""Positions by which a layer's placement is chosen."""
+"""Positions by which a layer's placement is chosen, below the lengths that are stated."""
 FAR = (97, 131, 257, 600, 1025, 2049, 4097, 8193, 33_000, 100_000)
 """Further positions at which it has to hold; else the model is limited to those below."""
 TOKENS = 4
@@ -82,7 +83,7 @@ def probe(model: PreTrainedModel) -> Probed:
     """
     switch(model, NAME)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), in_float32(model, copied=False):
             return _probed(model)
     except (UnsupportedModelError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
@@ -104,20 +105,24 @@ def _probed(model: PreTrainedModel) -> Probed:
     recurrent, one_pass = _recurrence(model)
     windows = _own_windows(model)
     frequencies = _frequencies(model)
-    near = {position: _read(model, position) for position in NEAR}
+    stated = stated_lengths(model.config.get_text_config(decoder=True))
+    last = max(NEAR[0], min(stated, default=NEAR[-1]))
+    near = {position: _read(model, position) for position in NEAR if position <= last}
     known = {
         dim: list(candidates(frequencies, dim)) for dim in {c.query.shape[-1] for c in at_zero}
     }
     chosen = [
-        _placement(known[call.query.shape[-1]], call, {p: near[p][index] for p in NEAR})
+        _placement(known[call.query.shape[-1]], call, {p: near[p][index] for p in near})
         for index, call in enumerate(at_zero)
     ]
+    own = {window + 1 for window in windows if window is not None}
+    further = sorted({*NEAR, *FAR, *stated, *own} - set(range(max(near))))
     distinct = list({id(placement): placement for placement in chosen}.values())
     rotary = Rotary(
         placements=distinct,
         of_layer=[distinct.index(placement) for placement in chosen],
         windows=windows,
-        limit=_limit(model, chosen, at_zero, windows),
+        limit=_limit(model, chosen, at_zero, further),
         recurrent=recurrent,
         one_pass=one_pass,
     )
@@ -149,8 +154,7 @@ def _refuse_positions_in_values(at_zero: Sequence[LayerCall], at_one: Sequence[L
 
 def _refuse_counted_positions(model: PreTrainedModel) -> None:
     """Refuse a model that counts positions by itself, whatever it is told."""
-    device = model.get_input_embeddings().weight.device
-    ids = torch.ones((1, 3), dtype=torch.int64, device=device)
+    ids = torch.ones((1, 3), dtype=torch.int64, device=model.get_input_embeddings().weight.device)
     reading = _Reading()
     with using(reading):
         run(model, ids)
@@ -173,14 +177,13 @@ def _recurrence(model: PreTrainedModel) -> tuple[bool, bool]:
     stateful = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
     if not stateful:
         _refuse_counted_positions(model)
-    with in_float32(model, copied=False):
-        if _lost(model, (3, 1), stateful=stateful) > LOST:
-            raise UnsupportedModelError(
-                f"the tokens of {type(model).__name__} reach each other by other ways than "
-                "attention through transformers' AttentionInterface and a recurrent state that "
-                "its cache carries (see docs/models.md)"
-            )
-        return stateful, stateful and _lost(model, (1, 3), stateful=True) > LOST
+    if _lost(model, (3, 1), stateful=stateful) > LOST:
+        raise UnsupportedModelError(
+            f"the tokens of {type(model).__name__} reach each other by other ways than "
+            "attention through transformers' AttentionInterface and a recurrent state that "
+            "its cache carries (see docs/models.md)"
+        )
+    return stateful, stateful and _lost(model, (1, 3), stateful=True) > LOST
 
 
 def _lost(model: PreTrainedModel, parts: tuple[int, int], *, stateful: bool) -> float:
@@ -246,13 +249,13 @@ def _limit(
     model: PreTrainedModel,
     chosen: Sequence[Placement],
     at_zero: Sequence[LayerCall],
-    windows: Sequence[int | None],
+    positions: Sequence[int],
 ) -> int | None:
     """Return how many positions the placements hold for; None if nothing else was seen.
 
+    positions: where to look, ascending; the first is one by which the placements were chosen.
     Raises `UnsupportedModelError` if they are left little by little: then they hold for none.
     """
-
     seen: dict[int, list[float]] = {}
     """Kept, not read again: frequencies may still be those of the longest text so far."""
 
@@ -261,10 +264,7 @@ def _limit(
         seen[position] = [_excess(place, here, there, position) for place, here, there in layers]
         return max(seen[position]) <= 1
 
-    known = [window + 1 for window in windows if window is not None]
-    config = model.config.get_text_config(decoder=True)
-    good = NEAR[-1]
-    positions = [good, *sorted({*FAR, *known, *stated_lengths(config)} - set(range(good + 1)))]
+    good = positions[0]
     for position in positions:
         if holds(position):
             good = position

@@ -148,7 +148,9 @@ def candidates(frequencies: Sequence[Tensor], head_dim: int) -> Iterator[Placeme
 def stated_lengths(config: Any) -> set[int]:
     """Return positions just below and above the lengths that a configuration speaks of."""
     stated = {getattr(config, "max_position_embeddings", None)}
-    for settings in (getattr(config, "rope_parameters", None), getattr(config, "__dict__", None)):
+    rope = getattr(config, "rope_parameters", None)
+    by_kind = rope.values() if isinstance(rope, dict) else ()  # of layers (Gemma 3)
+    for settings in (rope, getattr(config, "__dict__", None), *by_kind):
         if isinstance(settings, dict):
             stated |= {settings.get("original_max_position_embeddings")}
     lengths = {length for length in stated if isinstance(length, int) and length < 10**6}

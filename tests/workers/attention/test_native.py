@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.families.replay import replayed_nll
 from tests.support.families import NATIVE
 from tests.support.latency import latency_columns
 from tests.support.models import random_ids, tiny, tiny_transformer
@@ -128,3 +129,22 @@ def test_more_positions_than_a_table_of_sines_holds_are_refused():
     with pytest.raises(UnsupportedModelError, match="table of 64 positions"):
         losses(subject, random_ids(80), Visibility(4, 60))
     losses(subject, random_ids(80), Visibility(4, 59))
+
+
+@pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
+def test_frequencies_that_change_with_the_length_are_refused_from_there_on(rope_type):
+    """Cached keys would keep the turns of a shorter text: off by 1.2 and 3.0 nats."""
+    factors = {"short_factor": [1.0] * 8, "long_factor": [3.0] * 8}
+    settings = {"rope_type": rope_type, "rope_theta": 10000.0, "factor": 3.0}
+    if rope_type == "longrope":
+        settings |= {**factors, "original_max_position_embeddings": 64}
+    changes = {"rope_parameters": settings, "max_position_embeddings": 64}
+    subject, ids = tiny("falcon", **changes), random_ids(90)
+    for visibility in (Visibility(4, 60), DENSE):
+        with pytest.raises(UnsupportedModelError, match="otherwise from position 64 on"):
+            losses(subject, ids, visibility)
+    with pytest.raises(UnsupportedModelError, match="otherwise from position 64 on"):
+        list(recompute_nll(subject.model, subject.rotary, ids, 64))
+    expected = replayed_nll(tiny_transformer("falcon", **changes), ids, 4, 59)
+    actual = losses(subject, ids, Visibility(4, 59)).double()
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)

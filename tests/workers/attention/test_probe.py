@@ -60,14 +60,28 @@ def test_a_window_in_the_mask_alone_is_found(model_type):
     assert 100 in tiny(model_type).rotary.windows
 
 
+@pytest.mark.parametrize("length", [20, 61, 300])
 @pytest.mark.parametrize("rope_type", ["dynamic", "longrope"])
-def test_frequencies_that_depend_on_the_length_hold_up_to_it(rope_type):
+def test_frequencies_that_depend_on_the_length_hold_up_to_it(rope_type, length):
     factors = {"short_factor": [1.0] * 8, "long_factor": [3.0] * 8, "factor": 4.0}
     settings = {"rope_type": rope_type, "rope_theta": 10000.0, "factor": 4.0}
     if rope_type == "longrope":
-        settings |= {**factors, "original_max_position_embeddings": 300}
-    model = tiny_transformer("llama", rope_parameters=settings, max_position_embeddings=300)
-    assert probe(model).rotary.limit == 300
+        settings |= {**factors, "original_max_position_embeddings": length}
+    model = tiny_transformer("llama", rope_parameters=settings, max_position_embeddings=length)
+    assert probe(copy.deepcopy(model)).rotary.limit == length
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("model_type", ["gpt_neox", "longcat_flash", "solar_open"])
+def test_a_length_is_found_in_every_precision_also_where_few_pairs_turn(model_type, dtype):
+    """Just beyond it half precision sees nothing; the length had come out longer, or as a drift."""
+    config = tiny_transformer(model_type).config
+    settings = {**config.rope_parameters, "rope_type": "dynamic", "factor": 3.0}
+    changes = {"rope_parameters": settings, "max_position_embeddings": 70}
+    model = copy.deepcopy(tiny_transformer(model_type, **changes))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    assert probe(model).rotary.limit == 70
 
 
 def test_frequencies_that_are_rescaled_once_hold_everywhere():
