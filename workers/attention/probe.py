@@ -33,6 +33,7 @@ from workers.attention.rotary import (
     Placement,
     Rotary,
     candidates,
+    frequencies_of,
     relative_distance,
     stated_lengths,
     unexplained,
@@ -88,10 +89,22 @@ def probe(model: PreTrainedModel) -> Probed:
     except (UnsupportedModelError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except Exception as error:  # model code of any kind runs here
+        what = "with an attention of ours" if _runs_alone(model) else "by transformers itself"
         raise UnsupportedModelError(
-            f"{type(model).__name__} cannot be run with an attention of ours "
-            f"({type(error).__name__}: {error})"
+            f"{type(model).__name__} cannot be run {what} ({type(error).__name__}: {error})"
         ) from error
+
+
+def _runs_alone(model: PreTrainedModel) -> bool:
+    """Tell whether a model's own forward works: sizes in a configuration may contradict."""
+    switch(model, "eager")
+    ids = torch.ones((1, 3), dtype=torch.int64, device=model.get_input_embeddings().weight.device)
+    try:
+        with torch.inference_mode():
+            model(input_ids=ids, use_cache=False)
+    except Exception:  # model code of any kind runs here, too
+        return False
+    return True
 
 
 def _probed(model: PreTrainedModel) -> Probed:
@@ -104,7 +117,7 @@ def _probed(model: PreTrainedModel) -> Probed:
     _refuse_positions_in_values(at_zero, _read(model, 1))
     recurrent, one_pass = _recurrence(model)
     windows = _own_windows(model)
-    frequencies = _frequencies(model)
+    frequencies = frequencies_of(model)
     stated = stated_lengths(model.config.get_text_config(decoder=True))
     last = max(NEAR[0], min(stated, default=NEAR[-1]))
     near = {position: _read(model, position) for position in NEAR if position <= last}
@@ -200,19 +213,6 @@ def _lost(model: PreTrainedModel, parts: tuple[int, int], *, stateful: bool) -> 
                 last = run(model, part, states=states)[:, -1:]
             lost.append(relative_distance(whole, last))
     return min(lost)
-
-
-def _frequencies(model: PreTrainedModel) -> list[Tensor]:
-    """Return the distinct rotary frequency vectors of a model, float64."""
-    found: list[Tensor] = []
-    for name, buffer in model.named_buffers():
-        if not name.endswith("inv_freq") or buffer.ndim != 1:
-            continue
-        if buffer.dtype not in (torch.float32, torch.float64):
-            raise UnsupportedModelError("the rotary frequencies were rounded to half precision")
-        if not any(torch.equal(buffer.double(), other) for other in found):
-            found.append(buffer.detach().double())
-    return found
 
 
 def _placement(

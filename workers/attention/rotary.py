@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.contract.errors import UnsupportedModelError
 
@@ -143,6 +143,19 @@ def candidates(frequencies: Sequence[Tensor], head_dim: int) -> Iterator[Placeme
             for interleaved in (False, True):
                 yield Placement(frequency, start, interleaved)
                 yield Placement(-frequency, start, interleaved)
+
+
+def frequencies_of(model: nn.Module) -> list[Tensor]:
+    """Return the distinct rotary frequency vectors of a model, float64."""
+    found: list[Tensor] = []
+    for name, buffer in model.named_buffers():
+        if not name.endswith("inv_freq") or buffer.ndim != 1:
+            continue
+        if buffer.dtype not in (torch.float32, torch.float64):
+            raise UnsupportedModelError("the rotary frequencies were rounded to half precision")
+        if not any(torch.equal(buffer.double(), other) for other in found):
+            found.append(buffer.detach().double())
+    return found
 
 
 def stated_lengths(config: Any) -> set[int]:

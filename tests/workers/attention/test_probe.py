@@ -135,5 +135,13 @@ def test_attention_that_never_arrives_here_is_refused():
 def test_whatever_a_model_raises_while_it_is_probed_is_a_refusal(monkeypatch):
     model = tiny_transformer("llama", num_hidden_layers=1)
     monkeypatch.setattr(type(model), "forward", lambda *_, **__: 1 / 0)
-    with pytest.raises(UnsupportedModelError, match="ZeroDivisionError"):
+    with pytest.raises(UnsupportedModelError, match="by transformers itself"):
         probe(model)
+
+
+def test_whose_fault_it_is_that_a_model_does_not_run_is_said():
+    heads_of_another_size = tiny_transformer("helium", head_dim=24)
+    with pytest.raises(UnsupportedModelError, match="by transformers itself"):
+        probe(heads_of_another_size)
+    with pytest.raises(UnsupportedModelError, match="with an attention of ours"):
+        probe(tiny_transformer("xglm"))
