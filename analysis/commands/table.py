@@ -1,5 +1,6 @@
 """`analysis table`: the results of a store on the terminal, in a paper, in another program."""
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,7 @@ from analysis.commands.options import (
     warn,
 )
 from analysis.names import TABLE_FORMATS
+from orchestrator.reports.tables import terminal_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,4 +102,6 @@ def _explain(found: "list[Summary]", sums: "Blocks") -> None:
     settings = [" ".join(captions.setting(one.headline.selection, look)) for one in found]
     notes = [" ".join(results_summary.notes(one, sums, look)) for one in found]
     for paragraph in dict.fromkeys([*settings, *notes]):
-        click.echo(("\n" if paragraph == settings[0] else "") + paragraph)
+        room = terminal_width()
+        text = textwrap.fill(paragraph, room) if room else paragraph
+        click.echo(("\n" if paragraph == settings[0] else "") + text)

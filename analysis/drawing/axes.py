@@ -19,7 +19,7 @@ from matplotlib.ticker import (
 )
 from matplotlib.transforms import Bbox
 
-from analysis.drawing.numbers import plain
+from analysis.drawing.numbers import plain, written
 from analysis.drawing.page import fonts
 from analysis.drawing.style import Look
 
@@ -51,7 +51,12 @@ def linear_ticks(axis: Axis, most: int = 5) -> None:
     """Give an axis a few round ticks for the limits that it has now."""
     low, high = sorted(axis.get_view_interval())
     ticks = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    _fix(axis, [tick for tick in ticks if low <= tick <= high])
+    shown = [float(tick) for tick in ticks if low <= tick <= high]
+    _fix(axis, shown)
+    texts = [plain(tick) for tick in shown]
+    if not any("e" in text for text in texts):  # 36.8, 37.0 and not 36.8, 37
+        form = f",.{max((len(text.partition('.')[2]) for text in texts), default=0)}f"
+        axis.set_major_formatter(FuncFormatter(lambda tick, _: written(tick, form)))
 
 
 def log_ticks(axis: Axis) -> None:

@@ -165,16 +165,29 @@ def rows(axes: Axes, chart: Chart, look: Look, later: Later, columns: int) -> No
     heights = np.array([lines[group] * step + ROW_GAP for group in order])
     places = np.cumsum(heights) - heights / 2 + ROW_GAP / 2
     _scale(axes, chart, vertical=False)
+    texts = _row_texts(chart, look.inches / columns * 0.3, look)
     for place, group in zip(places, order, strict=True):
-        _row(axes, chart, group, place, look.inches / columns * 0.3, look)
+        _row(axes, chart, group, place, texts[group], look)
     axes.set_ylim(float(heights.sum()) + ROW_GAP, 0)
     axes.set_yticks(places, [names[group] for group in order], linespacing=1.1)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
 
 
-def _row(axes: Axes, chart: Chart, group: int, place: float, room: float, look: Look) -> None:
-    """Draw the dots of a group, and behind its end the values: the baseline's, ours, a note."""
+def _row_texts(chart: Chart, room: float, look: Look) -> list[str]:
+    """Write the values of every row: the baseline's, ours, and a note where all have the room."""
+    texts = []
+    for group in range(len(chart.names)):
+        values = [found[0] for one in chart.series if (found := one.at(group))]
+        texts.append(" → ".join(map(chart.write, values)) or chart.absent)
+    notes = [note.partition("\n")[0] for note in chart.notes] or [""] * len(texts)
+    noted = [", ".join(filter(None, pair)) for pair in zip(texts, notes, strict=True)]
+    fits = all(fonts.width(text, look.type.value) <= room for text in noted)
+    return noted if fits else texts
+
+
+def _row(axes: Axes, chart: Chart, group: int, place: float, text: str, look: Look) -> None:
+    """Draw the dots of a group, and behind its end their values."""
     found = [(one, values) for one in chart.series if (values := one.at(group))]
     ends = [value for _, (value, _, _) in found if np.isfinite(value)]
     if len(ends) > 1:
@@ -186,11 +199,6 @@ def _row(axes: Axes, chart: Chart, group: int, place: float, room: float, look: 
         (dot,) = axes.plot(at, place, marker, color=one.color, label=one.label, clip_on=False)
         dot.set(markersize=look.type.marker, zorder=4)
         dot.set_markerfacecolor(look.ground.panel if one.is_hollow(group) else one.color)
-    text = " → ".join(chart.write(value) for _, (value, _, _) in found) or chart.absent
-    if chart.notes and chart.notes[group]:
-        text += f", {chart.notes[group].splitlines()[0]}"
-    while fonts.width(text, look.type.value) > room and "," in text:
-        text = text.rpartition(",")[0]
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     written = axes.text(1.02, place, text, transform=beside, fontsize=look.type.value)
     written.set(va="center", color=look.ground.ink if found else look.ground.quiet)

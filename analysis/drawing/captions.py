@@ -138,26 +138,39 @@ def sampled_baseline(rows: pd.DataFrame, key: str, look: Look) -> list[str]:
     return [look.text(key, names=names, blocks=blocks)]
 
 
-def flags(rows: pd.DataFrame, points: pd.Series, look: Look) -> list[str]:
-    """Say which of the drawn rows are hollow or unusable, and why; `points` names each row."""
+def held(setting: str, value: int, look: Look) -> str:
+    """Write a setting with its value: `1 sink`, `window 1,024`."""
+    is_one = setting == "n_sink" and value == 1
+    return look.text("fixed_one_sink" if is_one else f"fixed_{setting}", value=f"{value:,}")
+
+
+def flags(
+    rows: pd.DataFrame, points: pd.Series, look: Look, *, in_table: bool = False
+) -> list[str]:
+    """Say which of the drawn rows are hollow or unusable, and why; `points` names each row.
+
+    A table has a star for what is hollow, and a dagger at each number that is unusable.
+    """
+    sign = "*" if in_table else look.text("hollow_sign")
     streaming = rows["method"].eq("streaming")
     never = streaming & rows["evicted_tokens"].eq(0)
     beyond = streaming & rows["beyond_training_length"].astype(object).eq(True)
     parts = []
     if never.any():
-        parts.append(look.text("never_evicted", points=_names(points[never])))
+        parts.append(look.text("never_evicted", sign=sign, points=_names(points[never])))
     if beyond.any():
         trained = int(rows.loc[beyond, "trained_positions"].max())
-        parts.append(look.text("beyond", points=_names(points[beyond]), trained=f"{trained:,}"))
+        names = _names(points[beyond])
+        parts.append(look.text("beyond", sign=sign, points=names, trained=f"{trained:,}"))
     broken: dict[str, list[str]] = {}
-    for column in ("quality_unusable", "speed_unusable"):
+    for column in () if in_table else ("quality_unusable", "speed_unusable"):
         reasons = rows[column] if column in rows else pd.Series(None, rows.index, dtype=object)
         for rules, point in zip(reasons, points, strict=True):
             for rule in [] if is_missing(rules) else str(rules).split(", "):
                 broken.setdefault(rule, []).append(str(point))
     parts += [
-        look.text("unusable", points=_names(pd.Series(names)), rule=rule)
-        for rule, names in broken.items()
+        look.text("unusable", points=_names(pd.Series(every)), rule=rule)
+        for rule, every in broken.items()
     ]
     not_full = int(rows["speed_note"].eq(NOT_FULL).sum())
     return parts + ([look.text("not_full", count=not_full)] if not_full else [])

@@ -29,8 +29,8 @@ def points(
     axes.vlines(whole[x], whole[low], whole[high], color=color, linewidth=1.0, zorder=3)
     for is_hollow in (False, True):
         part = finite[hollow.loc[finite.index].eq(is_hollow)]
-        if part.empty:
-            continue
+        if is_hollow and part.empty:
+            continue  # filled ones have their entry in the legend even so
         name = look.name("hollow" if is_hollow else "streaming")
         (dots,) = axes.plot(part[x], part[value], marker, color=color, label=name)
         dots.set(markeredgewidth=1.3, zorder=4)
@@ -53,7 +53,8 @@ def whiskered(axes: Axes, rows: pd.DataFrame, kind: str, name: str, look: Look) 
     role, style, marker = LOOKS[kind]
     color = look.colors[role]
     (line,) = axes.plot(rows["x"], rows["value"], style, color=color, marker=marker, label=name)
-    line.set(linewidth=look.type.line * 0.8, markersize=look.type.marker * 0.75)
+    # Larger than the points of the curve, to be seen behind those that coincide with it.
+    line.set(linewidth=look.type.line * 0.8, markersize=look.type.marker * 1.2)
     whole = rows[rows["low"].notna() & rows["high"].notna()]
     axes.vlines(whole["x"], whole["low"], whole["high"], color=color, linewidth=1.0)
 

@@ -49,8 +49,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "no_pair": ("no pair", "无可比基线"),
     # titles
     "comparison_title": (
-        "StreamingLLM and recompute, {n_sink} sinks + window {window_size}",
-        "StreamingLLM 与 recompute，{n_sink} 个 sink + 窗口 {window_size}",
+        "StreamingLLM and recompute, {sinks} + {window}",
+        "StreamingLLM 与 recompute，{sinks} + {window}",
     ),
     "panel_perplexity": ("(a) Perplexity", "(a) 困惑度"),
     "panel_compression_b": ("(b) KV cache compression", "(b) KV 缓存压缩率"),
@@ -67,6 +67,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "sink_title": ("Attention sinks, {fixed}, {dataset}", "注意力 sink 数量，{fixed}，{dataset}"),
     "fixed_n_sink": ("{value} sinks", "{value} 个 sink"),
+    "fixed_one_sink": ("1 sink", "1 个 sink"),
     "fixed_window_size": ("window {value}", "窗口 {value}"),
     "fixed_budget": ("budget {value}", "缓存预算 {value}"),
     "summary_title": ("Results", "结果汇总"),
@@ -87,8 +88,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "各等长区段的困惑度，对到达该区段的文档取平均（共 {documents} 篇）。",
     ),
     "latency_note": (
-        "StreamingLLM with {n_sink} sinks. Mean per decoded token; bars from the median to the 90th percentile.",
-        "StreamingLLM 使用 {n_sink} 个 sink。每个解码 token 的均值；竖线为中位数到 90 % 分位数。",
+        "StreamingLLM with {sinks}. Mean per decoded token; bars from the median to the 90th percentile.",
+        "StreamingLLM 使用 {sinks}。每个解码 token 的均值；竖线为中位数到 90 % 分位数。",
     ),
     "kv_note": (
         "Peak memory was not measured; the KV cache is computed from the model's shape; recompute keeps none.",
@@ -161,16 +162,20 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "加速比误差线：各次重复的极值之比。",
     ),
     "paired_note": (
-        "Under each text: paired perplexity increase over recompute with its 95 % interval.",
-        "数据集名下方：相对 recompute 的成对困惑度增幅及其 95 % 区间。",
+        "With each text: paired perplexity increase over recompute with its 95 % interval.",
+        "各数据集名旁：相对 recompute 的成对困惑度增幅及其 95 % 区间。",
     ),
     "best_note": (
-        "Below each perplexity: paired difference to the lowest, with its 95 % interval.",
-        "各困惑度下方：与最低点的成对差异及其 95 % 区间。",
+        "Differences below perplexities: paired, to the lowest, with 95 % intervals.",
+        "困惑度下方的差异：与最低点的成对差异及其 95 % 区间。",
     ),
     "tie_note": (
         "Tied: the lowest perplexity does not differ from the others marked beyond its paired interval.",
         "并列：最低困惑度与其他带标记的点之差未超出成对区间。",
+    ),
+    "no_lead_note": (
+        "None is called the lowest: without block sums no interval says which differ.",
+        "未标出最低点：没有分块数据，无法给出差异的区间。",
     ),
     "strip_note": (
         "At the points: runtime, and the speedup over recompute.",
@@ -185,16 +190,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "相对同预算 recompute 的困惑度增幅：{low} 至 {high}。",
     ),
     "never_evicted": (
-        "Hollow: {points} never evicted a token.",
-        "空心：{points} 从未淘汰任何 token。",
+        "{sign}: {points} never evicted a token.",
+        "{sign}：{points} 从未淘汰任何 token。",
     ),
+    "hollow_sign": ("Hollow", "空心"),
     "unusable": (
         "Hollow: {points} cannot be used ({rule}: see analysis audit).",
         "空心：{points} 不可用（{rule}：见 analysis audit）。",
     ),
     "beyond": (
-        "Hollow: {points} beyond the trained {trained} positions.",
-        "空心：{points} 超出训练长度 {trained}。",
+        "{sign}: {points} beyond the trained {trained} positions.",
+        "{sign}：{points} 超出训练长度 {trained}。",
     ),
     "cpu_note": ("CPU timing, threads: {threads}.", "CPU 计时，线程数：{threads}。"),
     "attention_title": (
@@ -275,7 +281,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Not shown at this width: {names}.",
         "此宽度下未显示：{names}。",
     ),
-    "starred": ("* marks what is called hollow here.", "* 标出下文所说的空心点。"),
     "unusable_note": (
         "† cannot be used ({rules}) and is compared with nothing.",
         "† 不可用（{rules}），不与任何结果比较。",

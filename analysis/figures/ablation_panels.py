@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from analysis.drawing import captions, numbers
 from analysis.drawing.axes import Label, Steps, linear_ticks, log_ticks, place_labels, thin
+from analysis.drawing.page import fonts
 from analysis.drawing.page.panels import Later, Page, Panel, note
 from analysis.drawing.points import all_fit, mark, points, whiskered
 from analysis.drawing.style import Look
@@ -27,7 +28,7 @@ RUNTIME = ("runtime_ms", "runtime_ms_min", "runtime_ms_max")
 
 def page(data: Ablation, blocks: Blocks, look: Look) -> Page:
     """Return perplexity above, compression below it, runtime at the foot."""
-    fixed = look.text(f"fixed_{data.fixed}", value=f"{data.fixed_value:,}")
+    fixed = captions.held(data.fixed, data.fixed_value, look)
     key = "window_title" if data.varied == "window_size" else "sink_title"
     data = replace(data, rows=with_intervals(data.rows, blocks))
     title = look.text(key, fixed=fixed, dataset=captions.dataset_name(data.dataset))
@@ -72,7 +73,7 @@ class _Drawn:
         points(axes, rows, PERPLEXITY, captions.hollow(rows, "quality"), look)
         # A red star on the lowest perplexity, or on all in a tie for it; a red X on n_sink = 0.
         leading = _lead(self.data, self.blocks)
-        if leading is not None and not look.prefix:
+        if leading is not None and _is_known(leading, self.blocks) and not look.prefix:
             best = rows[rows["row_id"].isin([leading.best, *leading.tied])]
             left_out = bool((rows["perplexity"] < best["perplexity"].min()).any())
             some_filled = bool((~captions.hollow(rows, "quality")).any())
@@ -105,17 +106,8 @@ class _Drawn:
         axes.set_ylim(0, 100)
         axes.set_yticks([0, 100])
         axes.set_ylabel(look.text("percent"))
-        shares = zip(rows["x"], rows["compression_ratio"], strict=True)
-        labels = [Label(x, 100, numbers.share(share), look.ground.panel) for x, share in shares]
         later.names.append(lambda: thin(axes, look))
-
-        def write_inside() -> None:
-            if all_fit(axes, labels, look) and rows["compression_ratio"].min() > 0.5:
-                for label in labels:
-                    text = axes.text(label.x, 50, label.text, color=look.ground.panel, ha="center")
-                    text.set(va="center", fontsize=look.type.value)
-
-        later.labels.append(write_inside)
+        later.labels.append(lambda: _write_shares(axes, rows, width, look))
 
     def runtime(self, axes: Axes, later: Later) -> None:
         """The runtime, from 0, so that noise between repeats cannot look like an effect."""
@@ -183,9 +175,32 @@ class _Drawn:
         return Label(row["x"], row["perplexity"], text, self.look.ground.ink, at_top=with_interval)
 
 
+def _write_shares(axes: Axes, rows: pd.DataFrame, width: float, look: Look) -> None:
+    """Write each share into its bar, above a short one; without the unit where bars are narrow."""
+    shares = [numbers.share(value) for value in rows["compression_ratio"]]
+    low, high = axes.get_xlim()
+    room = width / (high - low) * axes.get_position().width * look.inches
+    for texts in (shares, [share.removesuffix(" %") for share in shares]):
+        if max(fonts.width(text, look.type.value) for text in texts) > room:
+            continue
+        for x, value, text in zip(rows["x"], rows["compression_ratio"], texts, strict=True):
+            is_tall = value > 0.5
+            written = axes.text(x, 50 if is_tall else 100 * value + 6, text, ha="center")
+            written.set(va="center" if is_tall else "bottom", fontsize=look.type.value)
+            written.set_color(look.ground.panel if is_tall else look.ground.ink)
+        return
+
+
 def _lead(data: Ablation, blocks: Blocks) -> Lead | None:
+    """Return who has the lowest perplexity of at least two."""
     candidates = data.candidates
-    return lead(dict(zip(candidates["row_id"], candidates["perplexity"], strict=True)), blocks)
+    values = dict(zip(candidates["row_id"], candidates["perplexity"], strict=True))
+    return lead(values, blocks) if len(values) > 1 else None
+
+
+def _is_known(leading: Lead, blocks: Blocks) -> bool:
+    """Tell whether an interval says of each that is tied that it is."""
+    return all(difference(blocks, other, leading.best) is not None for other in leading.tied)
 
 
 def to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
@@ -231,12 +246,12 @@ def _published(data: Ablation, steps: Steps) -> dict[float, float]:
 def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     selection, rows = data.selection, data.rows
     values = rows[data.varied].astype(int)
-    names = values.map(lambda value: look.text(f"fixed_{data.varied}", value=value))
+    names = values.map(lambda value: captions.held(data.varied, value, look))
     parts = [*captions.setting(selection, look), *captions.intervals(rows, look)]
     if any(to_best(data, row_id, blocks) for row_id in rows["row_id"]):
         parts.append(look.text("best_note"))
     if (leading := _lead(data, blocks)) is not None and not leading.is_alone:
-        parts.append(look.text("tie_note"))
+        parts.append(look.text("tie_note" if _is_known(leading, blocks) else "no_lead_note"))
     increases = rows["perplexity_increase"].dropna()
     if len(increases):
         low, high = (numbers.percent(v, signed=True) for v in (increases.min(), increases.max()))

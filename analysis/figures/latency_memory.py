@@ -84,7 +84,7 @@ def page(data: LatencyMemory, blocks: Blocks, look: Look) -> Page:
     points = look.text("cache_word") + data.streaming["budget"].astype(int).astype(str)
     caption = [
         *captions.setting(data.selection, look),
-        look.text("latency_note", n_sink=data.n_sink),
+        look.text("latency_note", sinks=captions.held("n_sink", data.n_sink, look)),
         *([look.text("kv_note")] if data.memory_column == "kv_cache_bytes" else []),
         *captions.flags(data.streaming, points, look),
         *([captions.citation(look)] if known else []),

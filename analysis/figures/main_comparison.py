@@ -48,7 +48,9 @@ def page(data: Headline, blocks: Blocks, look: Look) -> Page:
         Panel(title, partial(_draw, chart, draw, look), inches=height(chart) if height else None)
         for title, chart in charts.items()
     ]
-    title = look.text("comparison_title", n_sink=data.n_sink, window_size=data.window_size)
+    sinks = captions.held("n_sink", data.n_sink, look)
+    window = captions.held("window_size", data.window_size, look)
+    title = look.text("comparison_title", sinks=sinks, window=window)
     return Page(title, _caption(data, blocks, look), [("", panels)], columns, names=names)
 
 
@@ -56,7 +58,7 @@ def _draw(
     chart: bars.Chart, draw: Callable[..., None], look: Look, axes: Axes, later: Later
 ) -> None:
     draw(axes, chart, look, later)
-    if chart.label == look.text("speedup"):
+    if chart.label == look.text("speedup") and chart.series[0].values.notna().any():
         line = axes.axvline if axes.yaxis_inverted() else axes.axhline
         line(1, color=look.ground.ink, linewidth=0.9, linestyle="--", label=look.text("one"))
 

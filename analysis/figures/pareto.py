@@ -90,14 +90,10 @@ def page(data: Pareto, blocks: Blocks, look: Look) -> Page:
 
 def _draw(data: Pareto, look: Look, axes: Axes, later: Later) -> None:
     best = frontier(data.rows)
-    axes.step(
-        best["latency_ms_mean"],
-        best["perplexity"],
-        where="post",
-        color=look.colors["success"],
-        linewidth=look.type.line * 0.8,
-        label=look.name("frontier"),
-    )
+    if not best.empty:
+        (line,) = axes.step(best["latency_ms_mean"], best["perplexity"], where="post")
+        line.set(color=look.colors["success"], linewidth=look.type.line * 0.8)
+        line.set_label(look.name("frontier"))
     for kind in LOOKS:
         _points(axes, data.rows[data.rows["kind"].eq(kind)], kind, look)
     _scales(axes, data.rows, look)
@@ -121,7 +117,10 @@ def _points(axes: Axes, rows: pd.DataFrame, kind: str, look: Look) -> None:
     x, low, high = (whole[n] for n in ("latency_ms_mean", "perplexity_low", "perplexity_high"))
     axes.vlines(x, low, high, color, alpha=0.45, linewidth=1.0)
     hollow = captions.hollow(finite, "quality") | captions.hollow(finite, "speed")
-    for is_hollow, part in finite.groupby(hollow):
+    for is_hollow in (False, True):
+        part = finite[hollow.eq(is_hollow)]
+        if is_hollow and part.empty:
+            continue  # filled ones have their entry in the legend even so
         key = "hollow" if is_hollow else kind
         (points,) = axes.plot(part["latency_ms_mean"], part["perplexity"], label=look.name(key))
         points.set(linestyle="none", marker=marker, color=color, zorder=4)

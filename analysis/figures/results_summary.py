@@ -144,7 +144,6 @@ def notes(data: Summary, blocks: Blocks, look: Look) -> list[str]:
     """Say how the table is to be read, what is hollow and what was left out."""
     selection, rows = data.headline.selection, with_intervals(data.rows, blocks)
     points = rows["dataset"].map(captions.dataset_name) + " " + rows["method_label"].astype(str)
-    starred = [look.text("starred")] if rows["hollow"].any() else []
     broken = ", ".join(broken_rules(rows))
     daggers = [look.text("unusable_note", rules=broken)] if broken else []
     pairs = zip(rows["row_id"], rows["quality_partner"], strict=True)
@@ -156,7 +155,6 @@ def notes(data: Summary, blocks: Blocks, look: Look) -> list[str]:
         *captions.sampled_baseline(rows, "sampled_rows", look),
         *daggers,
         *captions.runtime(selection, look),
-        *starred,
-        *captions.flags(rows, points, look),
+        *captions.flags(rows, points, look, in_table=True),
         *captions.left_out(selection, look),
     ]

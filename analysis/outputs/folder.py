@@ -93,4 +93,6 @@ def _tex(entries: Sequence[SavedFigure]) -> str:
             "\\end{figure}\n",
         ]
     head = [r"% \input this file, or take single figures", *preamble("".join(parts), "graphicx")]
+    if any("--no-caption" not in one.command for one in entries):
+        head.append("% the pictures hold their captions, too, unless drawn with --no-caption")
     return "\n".join([*head, *parts])

@@ -21,7 +21,7 @@ from analysis.figures import registry
 from analysis.outputs import audit
 from analysis.outputs.columns import COLUMNS, SUMMARY, block_rows, prepared
 from analysis.rows import blocks, comparable
-from analysis.rows.comparable import Selection
+from analysis.rows.comparable import Selection, on_one_text
 from analysis.rows.frames import is_missing
 from analysis.rows.rules import broken_rules
 from orchestrator.store.store import Store
@@ -87,13 +87,14 @@ def render_report(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh
         "* never evicted a token, or beyond the trained positions.": frame["hollow"].any(),
         "Imported results are as reported, not measured here.": imported.any(),
     }
+    first = {str(place): group for place, group in enumerate(groups[:MOST_GROUPS])}
     return template.render(
         extent=_extent(store, frame, groups),
         refresh=refresh,
         **_results(prepared(shown, sums)),
         notes=[note for note, applies in notes.items() if applies],
         findings=audit.audit(frame),
-        groups=[_group(store, group) for group in groups[:MOST_GROUPS]],
+        groups=[_group(store, one) for one in (on_one_text(first) if first else first).values()],
         provenance=_provenance(frame),
         reading=READING,
     )

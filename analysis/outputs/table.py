@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.drawing.latex import latex, latex_row, preamble
 from analysis.outputs.columns import ALWAYS, Column
 from analysis.rows.blocks import Blocks, lead
-from orchestrator.reports.tables import csv_lines, in_markdown
+from orchestrator.reports.tables import aligned, csv_lines, in_markdown, terminal_width
 
 Render = Callable[[pd.DataFrame, Sequence[Column], Blocks], str]
 GROUP = ["source", "model", "dtype", "dataset", "n_tokens"]
@@ -62,13 +62,10 @@ def _words(rows: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
 
 def _text(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
     lines = _words(rows, columns)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    sides = ["<" if one.is_text and one.name != "cache" else ">" for one in columns]
-    written = [
-        "  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, sides, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([written[0], "-" * sum([*widths, 2 * len(widths) - 2]), *written[1:]])
+    right = [not one.is_text or one.name == "cache" for one in columns]
+    head, *body = aligned(lines, right, terminal_width())
+    widest = max(len(line) for text in (head, *body) for line in text.split("\n"))
+    return "\n".join([head, "-" * widest, *body])
 
 
 def _markdown(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:

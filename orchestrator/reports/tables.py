@@ -1,7 +1,9 @@
-"""Rows of values as aligned text, Markdown or CSV, never cut to the width of a terminal."""
+"""Rows of values as aligned text, Markdown or CSV: in a terminal folded to its width, never cut."""
 
 import csv
 import re
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from types import SimpleNamespace
@@ -15,16 +17,39 @@ _MARKUP = re.compile(r"([\\|*`<>\[\]~$]|&(?=[\w#])|(?<!\w)#|(?<![^\W_])_|_(?![^\
 def text_table(header: Sequence[str], rows: Rows) -> str:
     """Return columns aligned by spaces; numbers to the right."""
     cells = [[cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
     right = [_is_number(column) for column in zip(*rows, strict=True)] or [False] * len(header)
-    lines = [
-        "  ".join(
-            value.rjust(width) if is_number else value.ljust(width)
-            for value, width, is_number in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in [list(header), *cells]
-    ]
-    return "\n".join(lines)
+    return "\n".join(aligned([list(header), *cells], right, terminal_width()))
+
+
+def aligned(
+    lines: Sequence[Sequence[str]], right: Sequence[bool], room: int | None = None
+) -> list[str]:
+    """Return a text for each line, its cells below each other; `right`: flush with the next column.
+
+    What is wider than `room` goes on below, indented: every text has as many lines.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    starts, taken = [0], -2
+    for place, width in enumerate(widths):
+        if room is not None and place > starts[-1] and taken + 2 + width > room:
+            starts.append(place)
+            taken = 0  # and two more for its indent
+        taken += 2 + width
+    texts = []
+    for line in lines:
+        padded = [
+            value.rjust(width) if is_right else value.ljust(width)
+            for value, width, is_right in zip(line, widths, right, strict=True)
+        ]
+        ends = [*starts[1:], len(widths)]
+        parts = ["  ".join(padded[a:b]).rstrip() for a, b in zip(starts, ends, strict=True)]
+        texts.append("\n  ".join(parts))
+    return texts
+
+
+def terminal_width() -> int | None:
+    """Return how many letters a line of standard output has; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def markdown_table(header: Sequence[str], rows: Rows) -> str:

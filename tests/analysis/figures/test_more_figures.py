@@ -179,3 +179,72 @@ def test_a_window_of_0_has_a_place_on_the_axis():
     rows = [row(method="streaming", window_size=window) for window in (0, 16, 32)]
     axes = draw(rows, "ablation_window_size").axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["0", "16", "32"]
+
+
+def legend(figure):
+    return [text.get_text() for one in figure.legends for text in one.get_texts()]
+
+
+def caption(figure):
+    (found,) = [text for text in figure.texts if text.get_gid() == "caption"]
+    return found.get_text().replace("\n", " ")
+
+
+class TestWithoutWhatIsUsable:
+    @pytest.fixture
+    def disturbed(self):
+        changes = {"timing_disturbed": "others took 92% of the 2 cores"}
+        return [one | changes for one in quickstart(["pydoc"])]
+
+    def test_the_legend_of_pareto_names_the_methods_and_no_line_that_is_not_drawn(self, disturbed):
+        found = legend(draw(disturbed, "pareto"))
+        assert {"StreamingLLM", "recompute (baseline)", "dense", "hollow: see caption"} <= {*found}
+        assert "best of both" not in found
+
+    def test_no_line_at_1_where_there_is_no_speedup(self, disturbed):
+        assert "1× (as fast as the baseline)" not in legend(draw(disturbed, "main_comparison"))  # noqa: RUF001
+
+    def test_a_table_has_signs_and_nothing_hollow(self, disturbed):
+        text = caption(draw(disturbed, "results_summary"))
+        assert "† cannot be used (disturbed-timing)" in text
+        assert "Hollow" not in text
+
+    def test_none_is_the_lowest_where_no_interval_says_so(self):
+        none = dict.fromkeys(("block_document", "block_index", "block_tokens"))
+        rows = [one | none | {"block_nll": None} for one in quickstart(["pydoc"])]
+        figure = draw(rows, "ablation_window_size")
+        assert not {"lowest perplexity", "tied for the lowest perplexity"} & {*legend(figure)}
+        assert "None is called the lowest" in caption(figure)
+
+    def test_none_is_the_lowest_of_one(self):
+        evicted = {"evicted_tokens": 0}
+        rows = [row(method="streaming", window_size=w) for w in (64, 128)]
+        rows[1] |= {"hollow": None} | evicted
+        figure = draw(rows, "ablation_window_size")
+        assert not any("lowest" in name for name in legend(figure))
+
+
+@pytest.mark.parametrize("inches", [3.3, 5.5, 6.9, 10.0])
+def test_shares_stand_inside_their_bars(rows, inches):
+    figure = draw(rows, "ablation_window_size", Look(width=inches))
+    axes = figure.axes[1]
+    figure.canvas.draw()
+    assert len(axes.texts) == len(axes.patches)
+    for text, bar in zip(axes.texts, axes.patches, strict=True):
+        written, drawn = text.get_window_extent(), bar.get_window_extent()
+        assert drawn.x0 <= written.x0 + 1
+        assert written.x1 <= drawn.x1 + 1
+
+
+def test_one_sink_is_one_sink(rows):
+    changed = [one | {"timing_disturbed": "yes"} for one in rows if one["method"] == "streaming"]
+    text = caption(draw(changed, "ablation_n_sink"))
+    assert "1 sink," in text
+    assert "1 sinks" not in text.replace("16 sinks", "")
+
+
+def test_ticks_of_an_axis_have_the_same_decimals(rows):
+    figure = draw(rows, "latency_memory")
+    figure.canvas.draw()
+    texts = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert len({len(text.partition(".")[2]) for text in texts}) == 1

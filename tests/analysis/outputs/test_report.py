@@ -15,7 +15,7 @@ from analysis.outputs import report
 from analysis.rows import frames
 from orchestrator.store.store import Store
 from tests.orchestrator.reports.test_status import driver
-from tests.support.analysis_rows import row
+from tests.support.analysis_rows import quickstart, row
 from tests.support.chromium import needs_chromium, open_page
 
 EVIL = "<script>alert(1)</script>&\"'"
@@ -224,3 +224,13 @@ def test_time_is_not_in_the_page(store, page, tmp_path):
     assert re.sub(r"\s+", " ", page.read_text(encoding="utf-8")) == re.sub(
         r"\s+", " ", (tmp_path / "again.html").read_text(encoding="utf-8")
     )
+
+
+def test_figures_of_a_single_text_show_the_same_one(tmp_path):
+    store = Store(tmp_path / "store")
+    more = [row(dataset="stdlib", method="recompute", window_size=w) for w in (900, 1000)]
+    store.append_trials([*quickstart(), *more])
+    page = Page(report.render_report(store, frames.load(store)))
+    found = re.findall(r"(?:sinks|latency|memory|position), (?:window \d+, )?(\w+)\.", page.words)
+    assert len(found) >= 3
+    assert len({*found}) == 1
