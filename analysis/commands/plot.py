@@ -4,6 +4,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +150,7 @@ class Run:
 
     def target(self, name: str, suffix: str) -> Path:
         """Return the file of a figure."""
-        safe = re.sub(r"[^\w.+-]+", "-", suffix).strip("-")
-        return self.folder / f"{name}{'-' if safe else ''}{safe}.{self.image_format}"
+        return self.folder / f"{name}{suffix}.{self.image_format}"
 
 
 def _draw(run: Run, frame: "pd.DataFrame", options: dict[str, Any]) -> "Iterator[Drawn]":
@@ -161,8 +161,14 @@ def _draw(run: Run, frame: "pd.DataFrame", options: dict[str, Any]) -> "Iterator
     if by is None or frame.empty:
         yield from _draw_once(run, frame, options, "")
         return
+    taken: set[str] = set()
     for value, part in frame.groupby(FACETS[by], sort=True):
-        yield from _draw_once(run, part.reset_index(drop=True), options, str(value))
+        # A name as a part of a file's name: short enough, and no other's.
+        safe = "-" + re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")[:60]
+        numbered = (f"{safe}-{number}" for number in count(2))
+        suffix = next(one for one in chain([safe], numbered) if one.casefold() not in taken)
+        taken.add(suffix.casefold())
+        yield from _draw_once(run, part.reset_index(drop=True), options, suffix)
 
 
 def _draw_once(

@@ -78,17 +78,20 @@ class _Sheet:
         # Titles break at the panel's width, labels of the axes at their length.
         widest = max(fonts.width(panel.title, self.sizes.panel, bold=True) for panel in self.panels)
         # Long ones begin above the labels of the axis, beside which little room is left for them.
-        hang = 1.0 if widest > self.inner else 0.0
+        hang, titles = (1.0 if widest > self.inner else 0.0), []
         for axes, panel, (row, column) in zip(self.axes, self.panels, self.places, strict=True):
             wide, size = self.inner + self.left[column] * max(hang, 0.2), self.sizes.panel
             title = axes.set_title(
                 "\n".join(fonts.wrap(panel.title, wide, size, bold=True)), loc="left"
             )
-            title.set(fontsize=size, fontweight="bold", x=-hang * self.left[column] / self.inner)
+            title.set(fontsize=size, fontweight="bold")
+            titles.append(title)
             for axis, room in ((axes.xaxis, wide), (axes.yaxis, max(self.heights[row], 0.9))):
                 label = fonts.wrap(axis.label.get_text(), room, self.sizes.label)
                 axis.label.set_text("\n".join(label))
         self._horizontally()
+        for title, (_, column) in zip(titles, self.places, strict=True):
+            title.set_x(-hang * self.left[column] / self.inner)
         self._vertically()
         for step in self.later.labels:
             step()

@@ -107,3 +107,17 @@ def test_a_filter_never_breaks_a_pair(store):
     streaming = [line for line in done.stdout.splitlines() if "StreamingLLM" in line]
     assert streaming
     assert "recompute" in done.stdout
+
+
+def test_names_that_make_the_same_file_get_files_of_their_own(tmp_path):
+    store = Store(tmp_path / "store")
+    names = ("a b", "a/b", "A?b", "x" * 300)
+    methods = ("streaming", "recompute")
+    for name in names:
+        text = {"dataset": f"file:/t/{name}.txt", "dataset_revision": name}
+        store.append_trials([row(method=method, **text) for method in methods])
+    options = ("plot", "--store", store.uri, "--dpi", 50, "--figure", "results_summary")
+    assert run(*options, "--each", "text", "--out", tmp_path / "out").exit_code == 0
+    found = [path.stem for path in (tmp_path / "out").glob("*.png")]
+    assert len({name.casefold() for name in found}) == len(names)
+    assert max(map(len, found)) < 90
