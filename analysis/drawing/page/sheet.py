@@ -84,7 +84,7 @@ class _Sheet:
             title = axes.set_title(
                 "\n".join(fonts.wrap(panel.title, wide, size, bold=True)), loc="left"
             )
-            title.set(fontsize=size, fontweight="bold")
+            title.set(fontsize=size, fontweight="bold", x=-hang * self.left[column] / self.inner)
             titles.append(title)
             for axis, room in ((axes.xaxis, wide), (axes.yaxis, max(self.heights[row], 0.9))):
                 label = fonts.wrap(axis.label.get_text(), room, self.sizes.label)
