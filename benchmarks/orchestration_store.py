@@ -57,26 +57,28 @@ def _table(start: int, stop: int) -> pa.Table:
         "row_id": pa.array([random.bytes(16).hex() for _ in seeds]),
         "run_id": pa.array([_spec(seed).run_id for seed in seeds]),
         "seed": pa.array(seeds, pa.int64()),
-        "finished_at": _times(start, count),
-        "started_at": _times(start, count),
+        "finished_at": times(start, count),
+        "started_at": times(start, count),
     }
     for name in TRIALS.names:
         if TRIALS.field(name).type == pa.float64():
             columns[name] = pa.array(random.random(count))
-    return pa.table(columns | _blocks(random, count), schema=TRIALS)
+    return pa.table(columns | block_columns(random, count), schema=TRIALS)
 
 
 def _spec(seed: int) -> EvalSpec:
     return EvalSpec(model="demo", dataset="pydoc", method="streaming", seed=seed)
 
 
-def _times(start: int, count: int) -> Any:
+def times(start: int, count: int) -> Any:
+    """Return one time a second, as many as that."""
     first = datetime(2026, 1, 1, tzinfo=timezone.utc)
     times = [first + timedelta(seconds=start + number) for number in range(count)]
     return pa.array(times, TRIALS.field("finished_at").type)
 
 
-def _blocks(random: np.random.Generator, count: int) -> dict[str, Any]:
+def block_columns(random: np.random.Generator, count: int) -> dict[str, Any]:
+    """Return the block lists of so many rows."""
     offsets: Any = pa.array(np.arange(count + 1, dtype=np.int32) * BLOCKS)
     lists: dict[str, Any] = {
         "block_document": np.zeros(count * BLOCKS, np.int32),

@@ -13,9 +13,9 @@ one and a configuration that never evicted with itself; these rules are what pre
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from analysis.rows.arrays.grouping import combined, group_numbers
 from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
 from workers.contract.spec import (
     RANDOM_MODEL_PREFIX,
@@ -59,8 +59,6 @@ _NEEDED = (
     "quality_unusable",
     "speed_unusable",
 )
-Codes = npt.NDArray[np.int64]
-
 NOT_FULL = "the cache was not full at the timed positions"
 NO_PARTNER = "no recompute row of the same budget, device and timing settings"
 UNUSABLE = "the time cannot be used: {reason}"
@@ -152,29 +150,15 @@ def _with_groups(frame: pd.DataFrame) -> pd.DataFrame:
 
     Null agrees with null. Each column is hashed once, however many groupings use it.
     """
-    text = _number([_codes(frame[key]) for key in (*TEXT_KEYS, "budget")])
-    place = _number([_codes(frame[key]) for key in PLACE_KEYS])
-    timing = _number([_codes(frame[key]) for key in TIMING_KEYS])
+    text = group_numbers(frame, (*TEXT_KEYS, "budget"))
+    place = group_numbers(frame, PLACE_KEYS)
+    timing = group_numbers(frame, TIMING_KEYS)
     # Only what pairing needs: a copy of every column of a million rows costs seconds.
     return frame[[*_NEEDED, "origin"]].assign(
         text=text,
-        text_and_place=_number([text, place]),
-        speed=_number([text, place, timing]),
+        text_and_place=combined([text, place]),
+        speed=combined([text, place, timing]),
     )
-
-
-def _codes(column: pd.Series) -> Codes:
-    return pd.factorize(column, use_na_sentinel=False)[0].astype(np.int64)
-
-
-def _number(columns: list[Codes]) -> Codes:
-    """Turn several code columns into one; renumbered at each step, so it cannot overflow."""
-    combined = columns[0]
-    for column in columns[1:]:
-        width = int(column.max(initial=0)) + 1
-        if width > 1:
-            combined = pd.factorize(combined * width + column)[0].astype(np.int64)
-    return combined
 
 
 def _partners(frame: pd.DataFrame, stride: int, value: str, keys: str) -> pd.Series:

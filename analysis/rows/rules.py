@@ -8,12 +8,15 @@ partner and is nobody's partner, and no figure, table or headline takes it for a
 `analysis.outputs.audit` words the breaches for people.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
+from analysis.rows.arrays.grouping import Codes, codes, combined, group_numbers
+from analysis.rows.arrays.outliers import far_above
 from analysis.rows.pairing import NOT_FULL, PLACE_KEYS, TIMING_KEYS, with_keys
 
 PARITY_LIMIT = 1e-3
@@ -237,14 +240,17 @@ def cold_starts(frame: pd.DataFrame) -> Iterator[Breach]:
     than the text and that agree to the last bit did the same work, whatever they say.
     """
     keyed = with_keys(frame)
-    keyed = keyed.assign(work=keyed["budget"].fillna(keyed["n_tokens"]))
+    alike = group_numbers(keyed, _PEERS)
+    same_method = combined([alike, codes(keyed["method"])])
+    same_perplexity = combined([alike, codes(keyed["perplexity"])])
+    work = keyed["budget"].fillna(keyed["n_tokens"]).astype(float)
+    streamed = (keyed["evicted_tokens"].ne(0) | keyed["method"].eq("dense")) & work.notna()
+    shorter = (keyed["budget"] + 1 < keyed["n_tokens"]) & keyed["perplexity"].notna()
     for column in ("runtime_ms", "prefill_ms"):
-        timed = keyed[keyed[column].notna()]
-        streamed = timed[timed["evicted_tokens"].ne(0) | timed["method"].eq("dense")]
-        shorter = timed[timed["budget"] + 1 < timed["n_tokens"]]
+        timed = keyed[column].notna()
         suspects = {
-            **_slow(streamed, [*_PEERS, "method"], column, by_work=True),
-            **_slow(shorter[shorter["perplexity"].notna()], [*_PEERS, "perplexity"], column),
+            **_slow(keyed[column], timed & streamed, same_method, work),
+            **_slow(keyed[column], timed & shorter, same_perplexity),
         }
         if not suspects:
             continue
@@ -299,19 +305,11 @@ def _about(
 
 
 def _slow(
-    timed: pd.DataFrame, keys: list[str], column: str, *, by_work: bool = False
-) -> dict[int, float]:
-    """Return index and factor of the rows that took far longer than their peers."""
-    least = timed.groupby(keys, dropna=False, sort=False)[column].transform("min")
-    doubtful = timed[timed[column] >= COLD_FACTOR * least]
-    # Only groups with a doubtful row are looked at one by one: a large store has few of them.
-    groups = timed.groupby(keys, dropna=False, sort=False).ngroup()
-    found: dict[int, float] = {}
-    members = timed[groups.isin(groups[doubtful.index].unique())]
-    for _, part in members.groupby(groups[members.index], sort=False):
-        for index, row in part.loc[part.index.intersection(doubtful.index)].iterrows():
-            peers = part.drop(index)
-            peers = peers[peers["work"] >= row["work"]] if by_work else peers
-            if len(peers) > by_work and row[column] >= COLD_FACTOR * peers[column].median():
-                found[int(str(index))] = float(row[column] / peers[column].median())
-    return found
+    times: pd.Series, chosen: pd.Series, groups: Codes, work: pd.Series | None = None
+) -> dict[Hashable, float]:
+    """Return index and factor of the chosen rows that took far longer than their peers."""
+    places = np.flatnonzero(chosen.to_numpy(bool))
+    amount = np.zeros(len(places)) if work is None else work.to_numpy(float)[places]
+    values, fewest = times.to_numpy(float)[places], 1 if work is None else 2
+    found = far_above(values, groups[places], amount, factor=COLD_FACTOR, fewest=fewest)
+    return {times.index[places[place]]: ratio for place, ratio in found.items()}
