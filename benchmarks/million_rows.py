@@ -144,8 +144,8 @@ def _spec() -> EvalSpec:
     return EvalSpec(model="lab/model", dataset="pydoc", method="streaming", max_tokens=TOKENS)
 
 
-def _named(names: Any, chosen: Numbers) -> pa.Array:
-    return pa.array(list(names), pa.string()).take(pa.array(chosen))
+def _named(names: Any, chosen: Numbers) -> Any:
+    return pa.array(list(names), pa.string()).take(chosen)
 
 
 def measure(command: str, folder: Path) -> dict[str, Any]:

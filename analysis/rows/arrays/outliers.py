@@ -49,5 +49,6 @@ def far_above(
 def _medians_of_others(everyone: Values, own: Values) -> Values:
     """Return, for each of `own`, the median of sorted values without one that equals it."""
     rank, others = np.searchsorted(everyone, own), len(everyone) - 1
-    low, high = ((others - 1) // 2, others // 2)
-    return (everyone[low + (low >= rank)] + everyone[high + (high >= rank)]) / 2
+    low, high = (others - 1) // 2, others // 2
+    sums: Values = everyone[low + (low >= rank)] + everyone[high + (high >= rank)]
+    return sums / 2
