@@ -18,6 +18,7 @@ from workers.contract.errors import CorpusError, ModelLoadError, SinkSweepError
 from workers.contract.file_datasets import (
     FILE_PREFIX,
     MANY_FILES,
+    expanded,
     file_format,
     split_file_dataset,
     with_path,
@@ -79,7 +80,7 @@ def resolve(spec: EvalSpec) -> EvalSpec:
     model, dataset = spec.model, spec.dataset
     if model not in ("demo", PACKAGED_MODEL) and not model.startswith(RANDOM_MODEL_PREFIX):
         # As in transformers, an existing folder hides a Hub id.
-        exists = (Path(model).expanduser() / "config.json").is_file()
+        exists = (expanded(model) / "config.json").is_file()
         model = files.absolute(model) if exists or is_local_model(model) else model
     if dataset.startswith(FILE_PREFIX):
         path, _, _ = split_file_dataset(dataset)

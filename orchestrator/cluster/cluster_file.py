@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import UsageError
+from workers.contract.file_datasets import expanded
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "docs" / "cluster-local.yaml"
@@ -112,7 +113,7 @@ class ClusterFile:
 
 def read_cluster_file(path: str | Path, *, complete: bool = True) -> ClusterFile:
     """Read a cluster file. Raises `UsageError`; if `complete`, for placeholders as well."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     try:
         text = file.read_text(encoding="utf-8")
         config = yaml.safe_load(text)

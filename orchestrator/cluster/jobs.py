@@ -27,6 +27,7 @@ from orchestrator.grid.overrides import apply_overrides
 from workers.contract.file_datasets import (
     FILE_PREFIX,
     MANY_FILES,
+    expanded,
     local_members,
     split_file_dataset,
     with_path,
@@ -130,7 +131,7 @@ def _localised(value: Any, folder: Path, key: str = "") -> Any:
     if key == "dataset" and isinstance(value, str) and value.startswith(FILE_PREFIX):
         return _shipped_text(value, folder)
     if key == "model" and isinstance(value, str) and is_local_model(value):
-        return str(Path(value).expanduser().absolute())
+        return str(expanded(value).absolute())
     return value
 
 
@@ -139,7 +140,7 @@ def _shipped_text(dataset: str, folder: Path) -> str:
     if "://" in path:
         return dataset
     found = local_members(path) if file_format == MANY_FILES else [path]
-    sources = [Path(file).expanduser().absolute() for file in found]
+    sources = [expanded(file).absolute() for file in found]
     if sum(source.stat().st_size for source in sources) > SHIPPED_BYTES:
         return with_path(dataset, _absolute(path))
     # A folder of its own for each: two texts of one name stay apart, and keep their name.
@@ -154,7 +155,7 @@ def _shipped_text(dataset: str, folder: Path) -> str:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute()) + "/" * path.endswith("/")
+    return str(expanded(path).absolute()) + "/" * path.endswith("/")
 
 
 def submit_job(address: str, entrypoint: str, working_dir: str) -> tuple[Any, str]:

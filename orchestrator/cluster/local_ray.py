@@ -21,10 +21,11 @@ from ray.job_config import JobConfig
 from orchestrator.cluster.gpu_locks import HeldGpus, held_gpus
 from orchestrator.cluster.guardian import guarded
 from orchestrator.errors import ClusterError, UsageError
+from workers.contract.file_datasets import expanded
 
 OBJECT_STORE_BYTES = 100_000_000
 """Rows and parts are small: Ray's default of 30 % of the memory is not needed."""
-TOKEN_PATH = Path.home() / ".ray" / "auth_token"
+TOKEN_PATH = expanded("~/.ray/auth_token")
 RESTARTS = 3
 """How often a local Ray that has died is started again."""
 ROOT = str(Path(__file__).resolve().parents[2])

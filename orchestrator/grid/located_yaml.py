@@ -22,6 +22,8 @@ MAX_VALUES = 500_000
 MERGE_KEY = "<<"
 """Takes over the keys of another mapping."""
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys of mappings and positions in lists, from the root down."""
 
@@ -148,7 +150,14 @@ def _convert(node: yaml.Node, path: KeyPath, found: LocatedYaml) -> Any:
         return _convert_mapping(node, path, found)
     if isinstance(node, yaml.SequenceNode):
         return [_convert(item, (*path, i), found) for i, item in enumerate(node.value)]
-    return _CONSTRUCTOR.construct_object(node)
+    value = _CONSTRUCTOR.construct_object(node)
+    if not isinstance(value, str) or not _SURROGATE.search(value):
+        return value
+    try:  # JSON, which is nearly YAML, spells a character beyond 16 bits as two
+        return value.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        found.report(path, f"holds one half of a character ({value!a}), which is no text")
+        return None
 
 
 def _convert_mapping(node: yaml.MappingNode, path: KeyPath, found: LocatedYaml) -> dict[str, Any]:

@@ -51,6 +51,9 @@ ENTRY_KEYS = ("zip", "exclude", "priority", *FIELD_NAMES)
 DEFAULTS_KEYS = FIELD_NAMES
 """Every key that `defaults`, `zip` and an item of `exclude` may have."""
 
+ASIDE = "x-"
+"""What a key of a grid begins with that is there for its anchor alone, as in Compose files."""
+
 _ALLOWED = {
     "dict_type": "must be a mapping of keys and values",
     "model_type": "must be a mapping of keys and values",
@@ -67,14 +70,19 @@ _ALLOWED = {
 
 def check_shape(found: LocatedYaml) -> None:
     """Report everything about the shape of a grid that is not allowed."""
+    value = found.value
+    if isinstance(value, dict):
+        value = {key: part for key, part in value.items() if not key.startswith(ASIDE)}
     try:
-        GridShape.model_validate(found.value)
+        GridShape.model_validate(value)
     except ValidationError as error:
         for item in error.errors(include_url=False):
             kind, place = item["type"], item["loc"]
             if kind == "extra_forbidden":
                 inside = ResourcesShape if len(place) > 1 else GridShape
                 message = unknown_key(str(place[-1]), inside.model_fields)
+                if inside is GridShape and isinstance(item["input"], dict):
+                    message += f"; what is only taken over with << may be called {ASIDE}NAME"
             elif kind == "missing":
                 message = "is required"
             elif place[-1:] == ("gpus",) and kind == "less_than_equal":

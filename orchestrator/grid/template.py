@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.errors import GridError
 from orchestrator.grid.load import build_grid
-from workers.contract.file_datasets import FILE_PREFIX
+from workers.contract.file_datasets import FILE_PREFIX, expanded
 from workers.contract.spec import NAMED_DATASETS, is_local_model
 
 WINDOWS = (60, 124, 252, 508, 1020, 2044)
@@ -95,7 +95,7 @@ def _positions(model: str) -> int | None:
     shipped = resources.files("workers") / "demo"
     if not (model == "demo" or is_local_model(model)):
         return None
-    folder = shipped if model == "demo" else Path(model).expanduser()
+    folder = shipped if model == "demo" else expanded(model)
     try:
         values: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

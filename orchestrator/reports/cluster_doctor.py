@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.cluster.cluster_file import ROOT, ClusterFile
 from orchestrator.reports.doctor import Check
 from orchestrator.sweep import Resources
+from workers.contract.file_datasets import expanded
 
 if TYPE_CHECKING:
     from orchestrator.cluster.survey import NodeReport
@@ -67,7 +68,7 @@ def _token(file: ClusterFile) -> Check:
         for role in ("head", "worker")
         if not all("RAY_AUTH_MODE=token" in command for command in file.start_commands(role))
     ]
-    token = Path(TOKEN).expanduser()
+    token = expanded(TOKEN)
     if without:
         message = (
             f"{', '.join(without)}: `ray start` without RAY_AUTH_MODE=token: anyone who reaches"
@@ -136,7 +137,7 @@ def _mounts(file: ClusterFile) -> Check:
     gone = [
         here
         for here in file.mounts.values()
-        if here != TOKEN and not (Path.cwd() / Path(here).expanduser()).exists()
+        if here != TOKEN and not (Path.cwd() / expanded(here)).exists()
     ]
     if gone:
         return Check("mounts", "failed", f"to be copied, and not here: {', '.join(gone)}")
@@ -155,7 +156,7 @@ def _key(file: ClusterFile) -> Check:
             state,
             "no ssh_private_key is named" + ("" if file.is_local else ": Ray makes one"),
         )
-    key = Path(str(named)).expanduser()
+    key = expanded(str(named))
     if not key.exists():
         return Check("key", "failed", f"{named} is missing: ssh-keygen -t ed25519 -f {named}")
     if key.stat().st_mode & 0o077:

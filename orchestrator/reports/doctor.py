@@ -12,13 +12,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import Requirement
 
 from workers.contract.errors import SinkSweepError
 from workers.contract.failures import reason_of
+from workers.contract.file_datasets import expanded
 
 HUB_TIMEOUT = 5.0
 _FREE_BYTES = 2_000_000_000
@@ -59,7 +59,7 @@ def examine(
         from orchestrator.cluster.survey import INTERPRETERS_TEXTS, survey
         from orchestrator.reports.cluster_doctor import examine_nodes
 
-        folder = None if "://" in store_uri else str(Path(store_uri).expanduser().absolute())
+        folder = None if "://" in store_uri else str(expanded(store_uri).absolute())
         try:
             with connect(address=address or "auto"):
                 yield from examine_nodes(survey(texts=INTERPRETERS_TEXTS, folder=folder))
@@ -191,7 +191,7 @@ def _token_state() -> Literal["ok", "warning"]:
 
 
 def _token_remedy() -> str:
-    token = Path.home() / ".ray" / "auth_token"
+    token = expanded("~/.ray/auth_token")
     if not token.exists() or not token.stat().st_mode & 0o077:
         return ""
     return f"; others on this machine can read {token}: chmod 600 it"

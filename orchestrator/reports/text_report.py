@@ -6,6 +6,7 @@ text.
 """
 
 import contextlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ LARGEST_READ = 1_000_000_000
 """Bytes of text that a plan reads; of more it says that it did not."""
 _SHORT = 64
 """Characters; a longer document has two tokens in every tokenizer."""
+
+_MARKUP = re.compile(r"\s*(<!doctype html|<html|<\?xml|\{\s*\"\w+\"\s*:)", re.IGNORECASE)
 
 _Key = tuple[Any, ...]
 
@@ -44,6 +47,8 @@ class _Counts:
     short: int = 0
     first: str = ""
     """The first that has nothing to score."""
+    markup: str = ""
+    """The first that begins as a web page or a JSON object does."""
 
     def add(self, document: Document, is_short: bool) -> None:
         self.documents += 1
@@ -51,6 +56,8 @@ class _Counts:
         self.short += is_short and not document.is_empty
         if (document.is_empty or is_short) and not self.first:
             self.first = document.name
+        if not self.markup and _MARKUP.match(document.text):
+            self.markup = document.name
 
 
 def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:
@@ -72,9 +79,17 @@ def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:
     if not counts.documents:
         return f"{spec.dataset}: holds no document; {fails}"
     if not counts.empty + counts.short:
+        if file_format in ("txt", "md", MANY_FILES) and counts.markup:
+            return (
+                f"{spec.dataset}: {counts.markup} begins as a web page, XML or JSON does, and is "
+                "evaluated with its markup: is it the text that was meant?"
+            )
         return None
     kinds = [f"{counts.empty} empty or null"] * bool(counts.empty)
     kinds += [f"{counts.short} of fewer than two tokens"] * bool(counts.short)
+    if counts.documents == 1:
+        holds = "is empty" if counts.empty else "holds fewer than two tokens"
+        return f"{spec.dataset}: its only document {holds}; {fails}"
     what = (
         f"{spec.dataset}: of {counts.documents} documents {' and '.join(kinds)} "
         f"(the first: {counts.first})"

@@ -17,6 +17,7 @@ import pyarrow.fs
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from orchestrator.errors import StoreError, UsageError
+from workers.contract.file_datasets import expanded
 
 REMOTE_SCHEMES = ("s3://", "gs://", "gcs://")
 """Store URIs that pyarrow opens; everything else is a path."""
@@ -62,7 +63,7 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
         return ObjectStorage(text)
     if "://" in text and not text.startswith("file://"):
         raise UsageError(f"--store {text}: must be a path, s3://… or gs://…")
-    root = Path(text.removeprefix("file://")).expanduser().absolute()
+    root = expanded(text.removeprefix("file://")).absolute()
     for part in (root, *root.parents):
         if part.exists() and not part.is_dir():
             raise UsageError(f"--store {text}: {part} is a file; a store is a folder")

@@ -9,6 +9,7 @@ as a whole (`file:a.txt#b.txt`) is a path. `*` stands for any characters but `/`
 folders; nothing else is special in a path.
 """
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +17,7 @@ FILE_PREFIX = "file:"
 DEFAULT_COLUMN = "text"
 FILE_FORMATS = ("txt", "md", "json", "jsonl", "csv", "tsv", "parquet")
 """The endings of a file that can be read; case does not matter."""
-COMPRESSED = ("gz", "zst", "bz2", "xz", "lz4")
+COMPRESSED = ("gz", "zst", "bz2", "xz", "lz4", "lzma")
 """Endings that may follow; what a file holds is recognised by its content, not by these."""
 MANY_FILES = "files"
 """The format of a folder or a pattern: every file of it has a format of its own."""
@@ -72,6 +73,11 @@ def with_path(dataset: str, path: str) -> str:
     return FILE_PREFIX + path + dataset.removeprefix(FILE_PREFIX + old)
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home folder in place of its `~`; `~.txt` is a name like any other."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - the other raises where there is no such user
+
+
 def _is_complete(path: str) -> bool:
     return path.endswith(("/", "*")) or file_format(path) in FILE_FORMATS
 
@@ -104,14 +110,14 @@ def local_members(location: str) -> list[str]:
     A folder's own subfolders are not entered; hidden files and other formats are passed over.
     Raises `OSError` if there is none.
     """
-    folder = Path(location).expanduser()
+    folder = expanded(location)
     if "*" not in location and not folder.is_dir():
         raise NotADirectoryError("a file, not a folder" if folder.exists() else "no such folder")
     pattern = pattern_of(location)
     base = fixed_folder(pattern)
     rest = pattern.removeprefix(base).lstrip("/")
     literal = re.sub(r"([?\[])", r"[\1]", rest)  # a name may hold what is special elsewhere
-    folder = Path(base).expanduser()
+    folder = expanded(base)
     return only_texts(
         sorted(
             str(path)

@@ -19,6 +19,7 @@ from typing import IO
 
 from workers.contract.file_datasets import (
     FILE_PREFIX,
+    expanded,
     fixed_folder,
     local_members,
     split_file_dataset,
@@ -44,7 +45,7 @@ def pack(path: str, *, largest: int = LARGEST) -> bytes | None:
     if "*" in path:
         files, source = [Path(item) for item in local_members(path)], Path(fixed_folder(path))
     else:
-        source = Path(path).expanduser()
+        source = expanded(path)
         files = [item for item in (source, *source.rglob("*")) if item.is_file()]
     if not files or sum(item.stat().st_size for item in files) > largest:
         return None
@@ -80,7 +81,7 @@ class Shelf:
             if "*" in path:
                 root, rest = Path(fixed_folder(path)), path.removeprefix(fixed_folder(path))
             else:
-                root, rest = Path(path).expanduser(), "/" * path.endswith("/")
+                root, rest = expanded(path), "/" * path.endswith("/")
             self._places[path] = f"{target / root.name}{rest}"
 
     def _own_folder(self) -> Path:

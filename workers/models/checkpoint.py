@@ -20,9 +20,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from workers.contract.errors import ModelLoadError, ModelRefusedError, SinkSweepError
 from workers.models import hub
-from workers.models.causes import fault_of, words_of
+from workers.models.causes import fault_of, tensor_types, weight_files, words_of
 from workers.models.sources import Source
 
+_INTEGERS = frozenset(("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"))
 _SHOWN = 3
 """Names of tensors that an error lists; the rest is a count."""
 
@@ -60,6 +61,7 @@ def read_checkpoint(source: Source, dtype: torch.dtype) -> Checkpoint:
                 ignore_mismatched_sizes=True,  # refused here, with names and sizes
             )
         _refuse_differences(source.model, info)
+        _refuse_integers(source, model)
         if source.gguf is None:
             return Checkpoint(model, "safetensors")
         # Traces of blocks that have been unpacked: such a model cannot be saved or cast.
@@ -117,6 +119,21 @@ def _refuse_differences(model: str, info: dict[str, Any]) -> None:
         "in their place it would be another model. Save it again with save_pretrained of the class "
         "that config.json names"
     )
+
+
+def _refuse_integers(source: Source, model: Any) -> None:
+    """Refuse packed weights that no configuration tells how to unpack; they would be rounded."""
+    if source.gguf is not None or source.folder is None:
+        return
+    floats = {name for name, tensor in model.named_parameters() if tensor.is_floating_point()}
+    for path in weight_files(source.folder):
+        for name, kind in tensor_types(path).items():
+            if name in floats and kind in _INTEGERS:
+                raise ModelRefusedError(
+                    f"the checkpoint {source.model!r} holds whole numbers ({kind}) as the weight "
+                    f"{name}, and its config.json does not say how they are unpacked; name the "
+                    "original weights"
+                )
 
 
 def _shape(sizes: Collection[int]) -> str:

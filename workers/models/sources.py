@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from workers.contract.errors import ModelRefusedError
+from workers.contract.file_datasets import expanded
 from workers.contract.spec import PACKAGED_MODEL, EvalSpec, is_gguf, is_hub_model
 from workers.models import hub
 from workers.models.presets import DEMO_FOLDER
@@ -49,7 +50,7 @@ def source_of(spec: EvalSpec) -> Source:
         folder = hub.cached_snapshot(spec.model, "model", commit) if commit else None
         arguments |= {"revision": commit} if commit else {}
     else:
-        folder = DEMO_FOLDER if spec.model == "demo" else Path(spec.model).expanduser()
+        folder = DEMO_FOLDER if spec.model == "demo" else expanded(spec.model)
     name = spec.model if remote else str(folder)
     arguments["pretrained_model_name_or_path"] = name
     return Source(model=spec.model, arguments=arguments, gguf=gguf, folder=folder, is_remote=remote)
@@ -61,7 +62,7 @@ def gguf_file(model: str, *, package: str = _PACKAGE) -> Path | None:
     package: what carries the file of `PACKAGED_MODEL`; never imported (it needs llama.cpp).
     """
     if is_gguf(model):
-        path = Path(model).expanduser()
+        path = expanded(model)
         if not path.is_file():
             raise ModelRefusedError(f"{model}: no such file")
         return path

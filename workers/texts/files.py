@@ -6,8 +6,9 @@ plain `OSError`; the caller knows what the file was for and says it.
 
 import hashlib
 import io
+import os
 import re
-from pathlib import Path
+import stat
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from workers.contract.file_datasets import (
+    expanded,
     fixed_folder,
     local_members,
     only_texts,
@@ -22,6 +24,7 @@ from workers.contract.file_datasets import (
 )
 
 _STREAM_BYTES = 1 << 20
+_SCHEMES = ("s3", "gs", "gcs", "file")
 
 _hashes: dict[tuple[str, int, int], str] = {}
 """sha256 by (location, size, modification time): a grid names one file in many evaluations."""
@@ -37,13 +40,14 @@ def absolute(location: str) -> str:
     if is_uri(location):
         return location
     # A closing slash says that a folder is meant, whatever its name ends in.
-    return str(Path(location).expanduser().absolute()) + "/" * location.endswith("/")
+    return str(expanded(location).absolute()) + "/" * location.endswith("/")
 
 
 def open_binary(location: str) -> IO[bytes]:
     """Open a file for reading, seekable. Raises `OSError`, for a folder too."""
     if not is_uri(location):
-        return Path(location).expanduser().open("rb")
+        _refuse_endless(location)
+        return expanded(location).open("rb")
     filesystem, path = _from_uri(location)
     if filesystem.get_file_info(path).type == pafs.FileType.NotFound:
         raise FileNotFoundError(f"no such object: {location}")
@@ -73,7 +77,7 @@ def members(location: str) -> list[str]:
 def size_and_time(location: str) -> tuple[int, int]:
     """Return (bytes, modification time in ns); a changed file gives another pair."""
     if not is_uri(location):
-        status = Path(location).expanduser().stat()
+        status = _refuse_endless(location)
         return status.st_size, status.st_mtime_ns
     filesystem, path = _from_uri(location)
     info = filesystem.get_file_info(path)
@@ -92,7 +96,21 @@ def sha256(location: str) -> str:
     return _hashes[key]
 
 
+def _refuse_endless(location: str) -> os.stat_result:
+    """Return the status of a local file. Raises `OSError` for one that may never end."""
+    status = expanded(location).stat()
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise OSError("a pipe, a socket or a device; name a file")
+    return status
+
+
 def _from_uri(location: str) -> tuple[pafs.FileSystem, str]:
+    scheme, _, rest = location.partition("://")
+    if scheme not in _SCHEMES or not rest.strip("/"):
+        raise OSError(
+            "neither a path nor s3://BUCKET/PATH nor gs://BUCKET/PATH; what lies elsewhere has to "
+            "be downloaded first"
+        )
     try:
         # A key may hold what is special in a URI; `%` may be an escape of the user's own.
         return pafs.FileSystem.from_uri(quote(location, safe="/:@?=&%+,;~!$'()*"))

@@ -12,7 +12,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from workers.contract.cost import Text
-from workers.contract.errors import CorpusError
+from workers.contract.errors import CorpusError, ModelRefusedError
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec
 from workers.models.presets import DEMO_FOLDER, preset_config
 from workers.models.sources import source_of
@@ -82,9 +82,13 @@ class Lengths:
                 shipped = Tokenizer.from_file(str(DEMO_FOLDER / "tokenizer.json"))
                 self._counters[key] = lambda text: len(shipped.encode(text).ids)
             else:
+                from workers.models.causes import fault_of
                 from workers.models.tokenizer import read_tokenizer
 
-                tokenizer = read_tokenizer(source_of(spec))
+                source = source_of(spec)
+                if fault := fault_of(source, tokenizer=False):
+                    raise ModelRefusedError(f"cannot load the model of {spec.model!r}: {fault}")
+                tokenizer = read_tokenizer(source)
                 self._counters[key] = lambda text: len(tokenizer(text, verbose=False)["input_ids"])
         return self._counters[key](text)
 

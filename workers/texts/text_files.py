@@ -8,7 +8,9 @@ files and other encodings are recognised by their content (`contents.py`).
 
 import csv
 import io
+import itertools
 import json
+import re
 import sys
 from collections.abc import Iterator
 from typing import IO, Any
@@ -19,10 +21,23 @@ import pyarrow.parquet as pq
 from workers.contract.errors import CorpusError
 from workers.contract.file_datasets import MANY_FILES, file_format, split_file_dataset
 from workers.texts import files
-from workers.texts.contents import DAMAGED, decode, decompressed, text_bytes
+from workers.texts.contents import (
+    DAMAGED,
+    PARQUET_MAGIC,
+    decode,
+    decompressed,
+    is_web_page,
+    refuse_no_text,
+    text_bytes,
+)
 
 _BATCH_ROWS = 64
-_CSV_DELIMITERS = {"csv": ",;\t", "tsv": "\t"}
+_CSV_DELIMITERS = {"csv": ",;\t|", "tsv": "\t"}
+_EXCEL_HINT = re.compile(r"\ufeff?sep=(.)\r?\n")
+"""The first line with which Excel names the delimiter."""
+_BETWEEN = re.compile(r"[\s\x1e]*")
+"""What may stand between two JSON values of one file; RFC 7464 has a record separator."""
+_NAMES_SHOWN, _NAME_LENGTH = 12, 30
 
 
 def read_file_texts(dataset: str) -> Iterator[tuple[str, int, str | None]]:
@@ -75,18 +90,17 @@ def _whole_text(file: IO[bytes], path: str, column: str) -> Iterator[str | None]
 
 
 def _json_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
-    data = text_bytes(file, path).read()
-    text = decode(data, path)
-    try:
-        value = _parse(text, path)
-    except CorpusError:
-        first, _, rest = text.strip().partition("\n")
-        if not (rest and _is_json_line(first.encode("utf-8", "surrogatepass"))):
-            raise
-        # One value and then another: JSON lines, whatever the file is called.
-        yield from _lines(io.BytesIO(data), path, column)
+    values = _sequence(decode(text_bytes(file, path).read(), path), path)
+    first = next(values, None)
+    if first is None:
+        raise CorpusError(f"{path}: not valid JSON at line 1: the file is empty")
+    second = next(values, None)
+    if second is None:
+        yield from _json_values(first[1], path, column)
         return
-    yield from _json_values(value, path, column)
+    # One value and then another: JSON lines, or a sequence, whatever the file is called.
+    for line, value in itertools.chain((first, second), values):
+        yield _text_of(value, f"{path}: line {line}", column)
 
 
 def _jsonl_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
@@ -98,17 +112,32 @@ def _jsonl_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None
             break
     if _is_json_line(first):
         yield from _lines(stream, path, column, first)
-        return
-    data = first + stream.read()
-    try:
-        value = json.loads(decode(data, path))
-    except (ValueError, RecursionError):
-        value = None
-    # A list, or a value over several lines, is one JSON text, whatever the file is called.
-    if value is None:
-        yield from _lines(io.BytesIO(data), path, column)
-    else:
-        yield from _json_values(value, path, column)
+    else:  # a list, or values over several lines, whatever the file is called
+        yield from _json_texts(io.BytesIO(first + stream.read()), path, column)
+
+
+def _sequence(text: str, path: str, line: int = 1) -> Iterator[tuple[int, Any]]:
+    """Yield (line, value) of every JSON value of a text that holds one after another.
+
+    line: that of the text in its file.
+    """
+    decoder, place, first, text = json.JSONDecoder(), 0, line, text.rstrip()
+    while (start := _skipped(text, place)) < len(text):
+        line += text.count("\n", place, start)
+        try:
+            value, place = decoder.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            where = f"line {first + error.lineno - 1}, column {error.colno}"
+            raise CorpusError(f"{path}: not valid JSON at {where}: {error.msg}") from error
+        except (ValueError, RecursionError) as error:  # absurd numbers, absurd nesting
+            raise CorpusError(f"{path}: not usable JSON at line {line}: {error}") from error
+        yield line, value
+        line += text.count("\n", start, place)
+
+
+def _skipped(text: str, place: int) -> int:
+    found = _BETWEEN.match(text, place)
+    return found.end() if found else place
 
 
 def _json_values(value: Any, path: str, column: str) -> Iterator[str | None]:
@@ -133,17 +162,21 @@ def _lines(stream: IO[bytes], path: str, column: str, first: bytes = b"") -> Ite
             number += 1
             text = decode(line, path, offset)
             offset += len(line)
-            if text.strip():
-                yield _text_of(_parse(text, path, number), f"{path}: line {number}", column)
+            for _, value in _sequence(text, path, number):
+                yield _text_of(value, f"{path}: line {number}", column)
 
 
 def _table_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
     """Yield a column of a csv or tsv file with a header; a row without the cell is null."""
     text = decode(text_bytes(file, path).read(), path)
+    hint = _EXCEL_HINT.match(text)
+    delimiters = hint[1] if hint else _CSV_DELIMITERS[file_format(path)]
+    text = text[hint.end() :] if hint else text
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a cell may be a book
     headers = {
-        delimiter: next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-        for delimiter in _CSV_DELIMITERS[file_format(path)]
+        mark: [name.strip() for name in header]
+        for mark in delimiters
+        for header in [next(csv.reader(io.StringIO(text, newline=""), delimiter=mark), [])]
     }
     delimiter = max(headers, key=lambda mark: (column in headers[mark], len(headers[mark])))
     _require_column(headers[delimiter], f"{path}: header", column)
@@ -160,7 +193,14 @@ def _table_texts(file: IO[bytes], path: str, column: str) -> Iterator[str | None
 
 def _parquet_file(file: IO[bytes], path: str, column: str) -> Iterator[str | None]:
     stream = decompressed(file, path)
-    yield from parquet_texts(file if stream is file else io.BytesIO(stream.read()), path, column)
+    file = file if stream is file else io.BytesIO(stream.read())
+    head = file.read(len(PARQUET_MAGIC) * 256)
+    if not head.startswith(PARQUET_MAGIC):
+        refuse_no_text(head, path)
+        if is_web_page(head):
+            raise CorpusError(f"{path}: this is a web page or XML, not parquet")
+    file.seek(0)
+    yield from parquet_texts(file, path, column)
 
 
 _READERS = {
@@ -182,17 +222,6 @@ def _is_json_line(line: bytes) -> bool:
         return False
 
 
-def _parse(text: str, path: str, line: int | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {line or error.lineno}, column {error.colno}"
-        raise CorpusError(f"{path}: not valid JSON at {where}: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # absurd numbers, absurd nesting
-        where = f" at line {line}" if line else ""
-        raise CorpusError(f"{path}: not usable JSON{where}: {error}") from error
-
-
 def _text_of(entry: Any, where: str, column: str) -> str | None:
     if isinstance(entry, dict):
         _require_column(entry, where, column)
@@ -209,7 +238,9 @@ def _require_text(value: Any, where: str) -> str | None:
 
 def _require_column(columns: Any, where: str, column: str) -> None:
     if column not in columns:
-        known = ", ".join(map(str, columns)) or "none"
+        names = [str(name) for name in columns]
+        shown = [f"{name:.{_NAME_LENGTH}}" + "…" * (len(name) > _NAME_LENGTH) for name in names]
+        known = ", ".join(shown[:_NAMES_SHOWN]) + ", …" * (len(names) > _NAMES_SHOWN) or "none"
         raise CorpusError(
             f"{where}: no column {column!r}; it has: {known}. Name one with file:PATH#column"
         )

@@ -369,3 +369,17 @@ def test_mistakes_in_merged_mappings_are_said_once_with_their_line() -> None:
         "m.yaml:2: model: given twice (first at m.yaml:2)",
         "m.yaml:5: <<: must be an alias of a mapping, or a list of such, for example <<: *base",
     ]
+
+
+def test_a_mapping_that_is_only_taken_over_may_stand_aside() -> None:
+    base = {"model": "demo", "dataset": "pydoc"}
+    grid = {"sweep": "m", "x-base": base, "grids": [{**base, "method": "dense"}]}
+    assert len(build_grid(grid).evaluations) == 1
+    with pytest.raises(GridError, match=r"base: unknown key.*may be called x-NAME"):
+        build_grid({"base": grid.pop("x-base"), **grid})
+
+
+def test_json_may_spell_a_character_as_two() -> None:
+    assert parse_yaml('{"sweep": "\\ud83d\\ude00"}', "m.json").value == {"sweep": "\U0001f600"}
+    (problem,) = parse_yaml('{"sweep": "\\ud83d"}', "m.json").problems
+    assert "one half of a character" in str(problem)

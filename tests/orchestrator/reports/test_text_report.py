@@ -71,3 +71,21 @@ def test_a_table_with_a_head_and_no_rows_will_fail_and_that_is_said(tmp_path: Pa
         (warning,) = text_warnings([spec(path, empty_documents=empty_documents)])
         assert "holds no document" in warning
         assert "will fail" in warning
+
+
+def test_the_only_document_is_called_empty_and_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(" \n")
+    (warning,) = text_warnings([spec(path)])
+    assert "its only document is empty; its evaluation will fail" in warning
+
+
+def test_a_web_page_or_json_named_txt_is_asked_about(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for content in ("\n<!DOCTYPE html><html>Sign in</html>", '{"text": "one"}\n{"text": "two"}\n'):
+        path.write_text(content)
+        (warning,) = text_warnings([spec(path)])
+        assert "is it the text that was meant?" in warning
+        assert "fail" not in warning
+    path.write_text("{He said:} <html> is a tag")
+    assert text_warnings([spec(path)]) == []

@@ -9,7 +9,9 @@ from tests.support.checkpoints import edit_json, edit_weights, llama_folder
 from workers.contract.errors import ModelLoadError, ModelRefusedError
 from workers.contract.failures import MODEL_LOAD, kind_of
 from workers.contract.spec import EvalSpec
+from workers.models.causes import fault_of
 from workers.models.loading import load_model
+from workers.models.sources import source_of
 
 NORM = "model.norm.weight"
 
@@ -164,11 +166,6 @@ def test_an_adapter_is_refused(folder):
     assert "merge it" in refusal(folder)
 
 
-def test_a_config_that_is_no_json_is_named(folder):
-    (folder / "config.json").write_text('{"model_type": "llama"')
-    assert "config.json is missing, or is no JSON object" in refusal(folder)
-
-
 @pytest.mark.parametrize("value", ["many", -3])
 def test_whatever_a_wrong_config_raises_is_a_load_error(folder, value):
     edit_json(folder, "config.json", hidden_size=value)
@@ -181,3 +178,81 @@ def test_a_hub_that_does_not_answer_may_answer_later(monkeypatch):
     with pytest.raises(ModelLoadError, match="cache it first") as caught:
         loaded("nobody/nothing", model_revision="0" * 40)
     assert not isinstance(caught.value, ModelRefusedError)
+
+
+def test_a_link_into_a_cache_that_was_not_copied_is_named(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../blobs/0123")
+    assert "model.safetensors is a symbolic link to ../blobs/0123, which is not there" in refusal(
+        folder
+    )
+
+
+def test_a_folder_in_place_of_the_weights_is_named(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    assert "model.safetensors is a folder, not a file" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"<!DOCTYPE html>", "a web page or XML"), (b"PK\x03\x04" + b"x" * 99, "a pickle of torch")],
+)
+def test_another_file_in_place_of_the_weights_is_called_what_it_is(folder, content, message):
+    (folder / "model.safetensors").write_bytes(content)
+    assert f"model.safetensors is {'a zip archive or ' * content.startswith(b'PK')}{message}" in (
+        refusal(folder)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xef\xbb\xbf{}", "begins with a byte order mark"),
+        ("{}".encode("utf-16"), "is not UTF-8"),
+        (b"<html>", "a web page or XML"),
+        (b'{"model_type": "lla', "no JSON, or was cut off"),
+        (b"[]", "is no JSON object"),
+        (b"{}", "names no model_type"),
+    ],
+)
+def test_a_damaged_config_says_how(folder, content, message):
+    (folder / "config.json").write_bytes(content)
+    assert f"config.json {'is ' * message.startswith(('a ', 'no '))}{message}" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "is no JSON"), ("{}", "has no weight_map"), ("[]", "is no JSON object")],
+)
+def test_an_index_that_names_nothing_says_so(folder, content, message):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    (folder / "model.safetensors.index.json").write_text(content)
+    found = refusal(folder)
+    assert "model.safetensors.index.json" in found
+    assert message in found
+
+
+def test_weights_of_another_name_are_named(folder):
+    (folder / "model.safetensors").rename(folder / "llama.safetensors")
+    assert "only llama.safetensors: rename it" in refusal(folder)
+
+
+def test_whole_numbers_that_nothing_unpacks_are_no_weights(folder):
+    name = "model.layers.0.mlp.up_proj.weight"
+    edit_weights(folder, lambda tensors: tensors | {name: tensors[name].to(torch.int8)})
+    assert f"whole numbers (I8) as the weight {name}" in refusal(folder)
+
+
+def test_a_type_that_generates_no_text_is_said_to_be_none(folder):
+    edit_json(folder, "config.json", model_type="t5")
+    assert "model_type 't5' is no causal language model" in refusal(folder)
+
+
+def test_files_beside_the_weights_that_are_not_read_are_not_blamed(folder):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (folder / "pytorch_model.bin").write_text(pointer)
+    (folder / "consolidated.safetensors").write_text(pointer)
+    assert fault_of(source_of(EvalSpec(model=str(folder), dataset="pydoc", method="dense"))) is None
+    (folder / "model.safetensors").unlink()
+    assert "pytorch_model.bin" not in refusal(folder).partition("only")[0]

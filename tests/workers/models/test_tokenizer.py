@@ -47,7 +47,9 @@ def test_a_vocabulary_of_special_tokens_alone_is_empty(folder):
     assert "empty vocabulary" in refusal(folder)
 
 
-def test_a_sentencepiece_model_is_all_a_folder_needs(folder, tmp_path):
+@pytest.fixture
+def pieces(folder, tmp_path):
+    """A folder whose tokenizer is a SentencePiece model alone."""
     (folder / "tokenizer.json").unlink()
     (tmp_path / "text").write_text("the cat sat on the mat and saw the other cat\n" * 50)
     sentencepiece.SentencePieceTrainer.train(
@@ -55,10 +57,66 @@ def test_a_sentencepiece_model_is_all_a_folder_needs(folder, tmp_path):
         model_prefix=str(folder / "tokenizer"),
         vocab_size=21,
         minloglevel=2,
+        model_type="bpe",
     )
+    name_class(folder, "LlamaTokenizer")
+    return folder
+
+
+def name_class(folder, name):
     tokens = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    config = {"tokenizer_class": "LlamaTokenizer", **tokens}
+    config = {"tokenizer_class": name, **tokens}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    ids = loaded(folder).tokenizer("the cat")["input_ids"]
+
+
+def test_a_sentencepiece_model_is_all_a_folder_needs(pieces):
+    ids = loaded(pieces).tokenizer("the cat")["input_ids"]
     assert max(ids) < 21
     assert len(set(ids)) > 2
+
+
+def test_a_class_that_leaves_out_the_rules_of_sentencepiece_is_refused(pieces):
+    name_class(pieces, "PreTrainedTokenizerFast")
+    message = refusal(pieces)
+    assert "does not split a text as its tokenizer.model does" in message
+    assert '"tokenizer_class": "LlamaTokenizer"' in message
+
+
+def test_a_class_that_does_not_read_the_model_that_is_there_says_so(pieces):
+    name_class(pieces, "GemmaTokenizer")
+    assert "lacks tokenizer.json" in refusal(pieces)
+    assert "It has tokenizer.model" in refusal(pieces)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x0a\x0e" + b"damaged" * 50, "is no SentencePiece model"),
+        (b"IQ== 0\nIg== 1\n", "pip install tiktoken"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ],
+)
+def test_what_a_tokenizer_model_is_instead_is_said(pieces, content, message):
+    (pieces / "tokenizer.model").write_bytes(content)
+    assert message in refusal(pieces)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", "", "tokenizer.json is no JSON"),
+        ("tokenizer.json", '{"version": "1.0", "mod', "tokenizer.json is no JSON, or was cut off"),
+        ("tokenizer.json", "{}", "holds no tokenizer"),
+        ("tokenizer_config.json", "{", "tokenizer_config.json is no JSON"),
+        ("tokenizer_config.json", '{"auto_map": {"AutoTokenizer": ["a.B", null]}}', "trust_remote"),
+    ],
+)
+def test_a_damaged_file_of_a_tokenizer_is_named(folder, name, content, message):
+    (folder / name).write_text(content)
+    assert message in refusal(folder)
+
+
+def test_a_newer_tokenizer_is_told_from_a_missing_one(folder):
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    edit_json(folder, "tokenizer.json", model={**tokenizer["model"], "type": "Newer"})
+    assert "written by a newer release than tokenizers" in refusal(folder)

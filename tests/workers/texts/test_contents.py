@@ -5,6 +5,7 @@ import codecs
 import gzip
 import json
 import lzma
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,21 @@ NO_TEXT = {
     b"\x00" * 257 + b"ustar\x0000": "tar archive",
     b"\x89PNG\r\n\x1a\n": "PNG",
     "A plain English sentence.".encode("utf-16-be"): "iconv -f UTF-16BE",
+    "A plain English sentence.".encode("utf-32-le"): "iconv -f UTF-32LE",
     "Deux phrases en français".encode("latin-1"): "not UTF-8 at byte 20 .*iconv -f ENCODING",
+    # The same pointers as an editor or a script may have written them.
+    b"\xef\xbb\xbfversion https://git-lfs.github.com/spec/v1\n": "git lfs pull",
+    b"\n version https://git-lfs.github.com/spec/v1\n": "git lfs pull",
+    "version https://git-lfs.github.com/spec/v1\n".encode("utf-16"): "git lfs pull",
+    b"../.git/annex/objects/a/b/SHA256E-s1--0.txt": "git annex get",
+    # Compressions that are not read, and damage.
+    b"\x1f\x9d\x90" + bytes(range(256)): "gunzip",
+    b"LZIP\x01" + bytes(range(256)): "lzip",
+    b"\x02\x21\x4c\x18" + bytes(range(256)): "lz4 -d",
+    b"\xff\x06\x00\x00sNaPpY": "snappy",
+    b"\x78\x9c" + bytes(range(1, 256)) * 4: "binary data",
+    b"A text." + b"\0" * 3: "a zero at byte 7",
+    b"\0" * 5000: "a zero at byte 0",
 }
 
 
@@ -106,6 +121,46 @@ def test_what_is_no_text_is_refused_for_what_it_is(
     with pytest.raises(CorpusError, match=message) as caught:
         texts(write(tmp_path / name, content))
     assert "\n" not in str(caught.value)
+
+
+def test_zstd_may_begin_with_a_frame_to_be_skipped_and_lzma_is_read(tmp_path: Path) -> None:
+    skipped = b"\x50\x2a\x4d\x18\x04\x00\x00\x00abcd"
+    assert texts(write(tmp_path / "a.txt.zst", skipped + zstd(b"one"))) == ["one"]
+    packed = lzma.compress(b"one", format=lzma.FORMAT_ALONE)
+    assert texts(write(tmp_path / "a.txt.lzma", packed)) == ["one"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz"])
+@pytest.mark.parametrize("content", ["<!DOCTYPE html>\n<html>", "\n<html lang=en>", "<?xml ?>"])
+def test_a_page_saved_in_place_of_a_file_is_called_one(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    with pytest.raises(CorpusError, match="web page or XML"):
+        texts(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize(
+    "between", ["", "\n", "\n\n", " ", "\x1e", "\n\x1e"], ids=lambda text: text.encode().hex()
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_values_one_after_another_are_read_whatever_stands_between(
+    tmp_path: Path, name: str, between: str, indent: int | None
+) -> None:
+    values = [json.dumps({"text": book}, indent=indent) for book in BOOKS]
+    assert texts(write(tmp_path / name, between.join(values))) == BOOKS
+
+
+def test_a_header_may_have_spaces_a_hint_of_excel_or_bars_between(tmp_path: Path) -> None:
+    assert texts(write(tmp_path / "a.csv", 'id, text\n1,"one"\n')) == ["one"]
+    assert texts(write(tmp_path / "b.csv", "sep=;\r\nid;text\r\n1;eins, zwei\r\n")) == [
+        "eins, zwei"
+    ]
+    assert texts(write(tmp_path / "c.csv", "id|text\n1|one\n")) == ["one"]
+    book = "words " * 1000
+    with pytest.raises(CorpusError, match="no column 'text'") as caught:
+        texts(write(tmp_path / "d.csv", f"1,{book}\n2,{book}\n"))
+    assert len(str(caught.value)) < 300
 
 
 def test_json_lines_named_json_and_a_list_named_jsonl_are_read_as_what_they_are(
@@ -264,3 +319,31 @@ def test_any_bytes_are_read_or_refused_in_one_line(
         found = [str(error).replace(str(path), "")]
         assert "\n" not in found[0]
     assert all(found)
+
+
+def test_what_never_ends_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "zeros.txt").symlink_to("/dev/zero")
+    for name in ("pipe.txt", "zeros.txt"):
+        with pytest.raises(CorpusError, match="a pipe, a socket or a device"):
+            texts(tmp_path / name)
+        with pytest.raises(CorpusError, match="a pipe, a socket or a device"):
+            resolve(EvalSpec(model="demo", dataset=f"file:{tmp_path / name}", method="dense"))
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://a.example/a.txt", "hf://datasets/a/b.txt", "ftp://a/b.txt", "gs://", "s3:///"]
+)
+def test_what_lies_elsewhere_has_to_be_downloaded(uri: str) -> None:
+    with pytest.raises(CorpusError, match="has to be downloaded first"):
+        resolve(EvalSpec(model="demo", dataset=f"file:{uri}", method="dense"))
+
+
+@pytest.mark.parametrize("name", ["~.txt", "~nobody-of-that-name.txt"])
+def test_a_tilde_that_names_no_user_is_a_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("one")
+    assert texts(name) == ["one"]
+    assert resolve(EvalSpec(model="demo", dataset=f"file:{name}", method="dense")).dataset_revision
