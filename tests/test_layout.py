@@ -78,6 +78,7 @@ def test_no_package_that_is_not_installed_with_the_product_is_imported() -> None
     declared |= {"yaml", "PIL"}  # of pyyaml, and of matplotlib, which requires pillow
     declared |= {"gguf"}  # the extra of that name
     declared |= {"pynvml"}  # of nvidia-ml-py
+    declared |= {"grpc"}  # of grpcio, which ray[default] requires
     for path in modules(*PACKAGES):
         used = {name.split(".")[0] for name in imported(path)}
         foreign = used - set(sys.stdlib_module_names) - set(PACKAGES)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
 import ray.exceptions
 
@@ -90,6 +91,8 @@ def connect(*, local: bool = False, address: str | None = None) -> Iterator[Clus
     """
     if local and address:
         raise UsageError("--local and --address exclude each other: give one of them")
+    if address is not None and not address.strip():
+        raise UsageError("--address: must be HOST:PORT or auto, got nothing")
     found = None if local else address or os.environ.get("RAY_ADDRESS") or _running()
     with contextlib.ExitStack() as stack:
         if found in (None, "local"):
@@ -106,13 +109,18 @@ def _reached(address: str) -> str:
             f"--address {address}: Ray Client loses work when its connection drops; run on the "
             "cluster's head with `--address auto`, or use `sweep submit`"
         )
+    if "://" in address:
+        raise UsageError(
+            f"--address {address}: must be HOST:PORT (HOST:6379 of the head) or auto; "
+            "the address of a dashboard is for `sweep submit`"
+        )
     found = _running() if address == "auto" else address
     if found is None or not _answers(found):
         raise ClusterError(
             f"--address {address}: no Ray cluster answers there; start one with `ray start --head` "
             "or `ray up`, or use --local"
         )
-    if not _speaks_grpc(found):
+    if not _speaks_grpc(found) or _knows_no_ray(found):
         raise ClusterError(
             f"--address {address}: something else than Ray answers there; a cluster's address is "
             "HOST:6379 of its head, and `sweep submit` takes the one of its dashboard"
@@ -179,6 +187,17 @@ def _speaks_grpc(address: str) -> bool:
     except OSError:
         return False
     return len(header) >= 4 and header[3] == _SETTINGS_FRAME
+
+
+def _knows_no_ray(address: str) -> bool:
+    """Tell whether another gRPC service answers, which Ray would ask again and again."""
+    method = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=_PROBE_SECONDS)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED
+    return False
 
 
 def _parts(address: str) -> tuple[str, int]:

@@ -136,13 +136,15 @@ class Head:
             yield f"http://127.0.0.1:{here}"
         finally:
             process.terminate()
-            process.communicate()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
 
     def _wait_for(self, process: "subprocess.Popen[str]", port: int) -> None:
         deadline = time.monotonic() + _TUNNEL_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise ClusterError(self._why(process.communicate()[1]))
+                raise ClusterError(self._why(process.stderr.read() if process.stderr else ""))
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
                 return
             time.sleep(0.1)

@@ -9,6 +9,7 @@ be written or resources that are not there show in the first seconds.
 import hashlib
 import json
 import logging
+import os
 import re
 import shlex
 import shutil
@@ -17,8 +18,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from orchestrator.cluster.local_ray import flattened
 from orchestrator.errors import ClusterError, UsageError
@@ -37,6 +42,7 @@ from workers.contract.spec import is_local_model
 SHIPPED_BYTES = 64_000_000
 """Larger texts have to be where every node sees them."""
 GRID_FILE = "grid.yaml"
+_ANSWER_SECONDS = 10.0
 _AGENT_SECONDS = 60.0
 """How long a head that has just been started may take until it takes jobs."""
 ALIVE_SECONDS = 120.0
@@ -165,6 +171,7 @@ def submit_job(address: str, entrypoint: str, working_dir: str) -> tuple[Any, st
     """
     from ray.job_submission import JobSubmissionClient  # half a second that a launch need not wait
 
+    _refuse_other_servers(address)
     logging.getLogger("ray").setLevel(logging.WARNING)  # what it uploads is nobody's concern
 
     deadline = time.monotonic() + _AGENT_SECONDS
@@ -177,6 +184,28 @@ def submit_job(address: str, entrypoint: str, working_dir: str) -> tuple[Any, st
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise ClusterError(f"--address {address}: {_job_reason(error)}") from error
         time.sleep(1.0)
+
+
+def _refuse_other_servers(address: str) -> None:
+    """Ask for the version, as Ray's client does, which would wait for minutes."""
+    if not address.startswith(("http://", "https://")):
+        raise UsageError(f"--address {address}: must be http://HOST:8265, the head's dashboard")
+    if urlsplit(address).hostname in ("127.0.0.1", "localhost"):  # a proxy has other ones
+        os.environ["no_proxy"] = ",".join([os.environ.get("no_proxy", ""), "127.0.0.1,localhost"])
+    wrong = (
+        f"--address {address}: something else than Ray's job server answers there; use "
+        "http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
+    )
+    try:
+        with urlopen(f"{address.rstrip('/')}/api/version", timeout=_ANSWER_SECONDS) as answer:
+            answer.read(1)
+    except HTTPError as error:
+        if error.code in (404, 405, 501):
+            raise ClusterError(wrong) from error
+    except URLError:  # nobody there: the client says it
+        pass
+    except (OSError, HTTPException, ValueError) as error:  # silence, or another protocol
+        raise ClusterError(wrong) from error
 
 
 def _job_reason(error: Exception) -> str:

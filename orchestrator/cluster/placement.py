@@ -116,6 +116,9 @@ def _refusal(resources: Resources, gpus: int, nodes: Sequence[Node]) -> str:
     have += f", accelerators: {', '.join(kinds) or 'none'}"
     asked = ", ".join(wanted) or "a CPU"
     remedy = _ESCAPE if gpus else "ask for fewer with --set resources.cpus=N"
+    if resources.accelerator and resources.accelerator not in kinds:
+        other = " or ".join([*kinds[:3], "null"])
+        remedy = f"take what is there with --set resources.accelerator={other}"
     return f"resources: each evaluation asks for {asked}; there are or could be {have}: {remedy}"
 
 

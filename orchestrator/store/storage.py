@@ -59,14 +59,23 @@ def open_storage(uri: str | os.PathLike[str]) -> Storage:
     Nothing is created before the first write. Raises `UsageError` for a root that cannot be one.
     """
     text = os.fspath(uri)
+    _, mark, rest = text.partition("://")
+    if not text.strip() or (mark and not rest.strip("/")):
+        raise UsageError(
+            f"--store {text!r}: names no store; give a path, s3://BUCKET/PATH or gs://BUCKET/PATH"
+        )
     if text.startswith(REMOTE_SCHEMES):
         return ObjectStorage(text)
     if "://" in text and not text.startswith("file://"):
         raise UsageError(f"--store {text}: must be a path, s3://… or gs://…")
     root = expanded(text.removeprefix("file://")).absolute()
-    for part in (root, *root.parents):
-        if part.exists() and not part.is_dir():
-            raise UsageError(f"--store {text}: {part} is a file; a store is a folder")
+    try:
+        file = next((part for part in (root, *root.parents) if part.is_file()), None)
+        is_other = file is None and root.exists() and not root.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise UsageError(f"--store {text:.80}: cannot be used: {error.strerror}") from error
+    if file is not None or is_other:
+        raise UsageError(f"--store {text}: {file or root} is a file; a store is a folder")
     return LocalStorage(root)
 
 

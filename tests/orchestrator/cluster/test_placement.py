@@ -52,6 +52,8 @@ def test_cpus_can_be_asked_for_on_a_machine_with_gpus() -> None:
         (Resources(gpus=1), ["1 GPU", "0 GPUs in all", "--set resources.gpus=0"]),
         (Resources(cpus=64), ["64 CPUs", "at most 8 CPUs on a node", "resources.cpus"]),
         (Resources(gpus=1, accelerator="H100"), ["accelerator H100", "accelerators: none"]),
+        (Resources(gpus=1, accelerator="H100"), ["--set resources.accelerator=null"]),
+        (Resources(gpus=0, accelerator="H100"), ["--set resources.accelerator=null"]),
         (Resources(gpus=2), ["0 or 1 per evaluation for now, got 2"]),
     ],
 )

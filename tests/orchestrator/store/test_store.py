@@ -171,6 +171,17 @@ def test_a_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
             Store(path)
 
 
+@pytest.mark.parametrize("path", ["", " ", "s3://", "gs:///", "file://"])
+def test_a_name_of_no_store_is_refused(path: str) -> None:
+    with pytest.raises(UsageError, match="names no store"):
+        Store(path)
+
+
+def test_a_path_that_no_folder_can_have_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be used: File name too long"):
+        Store("x" * 300)
+
+
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(UsageError, match="must be a path, s3://"):
         Store("ftp://somewhere/x")
