@@ -107,7 +107,12 @@ def _model_revision(spec: EvalSpec) -> str | None:
         try:
             return hub.commit(spec.model, "model", given)
         except hub.HubError as error:
-            raise ModelLoadError(f"{spec.model}: {error}") from error
+            here = (
+                "the folder of this name here has no config.json"
+                if expanded(spec.model).is_dir()
+                else "there is no folder of this name here"
+            )
+            raise ModelLoadError(f"{spec.model}: {error}; {here}") from error
     if given is not None and given != found:
         raise ModelLoadError(_mismatch("model_revision", given, spec.model, found))
     return found

@@ -151,7 +151,7 @@ def _notes(made: "Plan") -> list[str]:
     lines: list[str] = []
     if not made.probed:
         if made.device is None or made.estimate.seconds is None:
-            what = "the store has no earlier evaluations of these models and methods"
+            what = "nothing like it is in the store yet: --probe measures it"
             return [f"time: unknown; {what}"]
         lines.append(
             f"time: of one device, as fast as {made.device} was in earlier rows of this store"

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.errors import GridError
 from orchestrator.grid.load import build_grid
 from workers.contract.file_datasets import FILE_PREFIX, expanded
-from workers.contract.spec import NAMED_DATASETS, is_local_model
+from workers.contract.spec import NAMED_DATASETS
 
 WINDOWS = (60, 124, 252, 508, 1020, 2044)
 """With 4 sinks, budgets that are powers of two; as many as the trained positions have room for."""
@@ -93,8 +93,6 @@ def has_gpu() -> bool:
 
 def _positions(model: str) -> int | None:
     shipped = resources.files("workers") / "demo"
-    if not (model == "demo" or is_local_model(model)):
-        return None
     folder = shipped if model == "demo" else expanded(model)
     try:
         values: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))

@@ -33,9 +33,15 @@ def test_texts_of_ones_own_are_files_and_folders_with_any_name(tmp_path: Path) -
         assert {item.spec.dataset for item in found.evaluations} == {f"file:{dataset}"}
 
 
-def test_a_models_own_configuration_says_how_large_its_caches_may_be(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": 600}))
-    assert init(tmp_path, "--model", str(tmp_path)).exit_code == 0
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_models_own_configuration_says_how_large_its_caches_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 600}))
+    monkeypatch.chdir(tmp_path)
+    assert init(tmp_path, "--model", "mine" if relative else str(folder)).exit_code == 0
     found = load_grid(str(tmp_path / "g.yaml"))
     assert max(item.spec.budget or 0 for item in found.evaluations) == 508 + 8
     assert "dtype: float16" in grid_text("demo", "pydoc", "g.yaml", gpus=1)
