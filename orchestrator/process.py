@@ -57,6 +57,8 @@ def run_command(command: Callable[..., Any], name: str) -> None:
 def settle() -> None:
     """Set what the product wants of its own process, whatever the environment says."""
     os.environ["MPLBACKEND"] = "agg"  # read when matplotlib is imported
+    for name in ("TORCH_LOGS", "TRANSFORMERS_VERBOSITY"):  # a wrong one ends torch's import
+        os.environ.pop(name, None)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # fonts, an unwritable HOME
     if sys.warnoptions:
         warnings.resetwarnings()

@@ -43,6 +43,7 @@ HOSTILE: Mapping[str, Mapping[str, str]] = {
     "threads": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_VERBOSE": "1"},
     "python": {"PYTHONWARNINGS": "error", "PYTHONHASHSEED": "7", "PYTHONOPTIMIZE": "1"},
     "colour": {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "dumb", "NO_COLOR": ""},
+    "logs": {"TORCH_LOGS": "garbage", "TRANSFORMERS_VERBOSITY": "loud", "RAY_USE_TLS": "1"},
     "zone": {"TZ": "Asia/Kathmandu", "LANGUAGE": "de:fr", "LC_NUMERIC": "de_DE.UTF-8"},
 }
 

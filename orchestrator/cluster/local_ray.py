@@ -36,6 +36,10 @@ _LOOPBACK_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Off, nodes take the loopback for their address and listen there, on Linux as well."""
 
 
+_OF_OTHER_CLUSTERS = ("RAY_USE_TLS", "RAY_RUNTIME_ENV_HOOK", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+"""Variables for a cluster that this one is not, with which it would not start."""
+
+
 class LocalRay:
     """The Ray that this process has started, while `started` lasts."""
 
@@ -92,6 +96,8 @@ class LocalRay:
 @contextlib.contextmanager
 def started() -> Iterator[LocalRay]:
     """Start Ray on this machine, with the GPUs that no other sweep holds."""
+    for name in _OF_OTHER_CLUSTERS:
+        os.environ.pop(name, None)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(private_folder())
         _provide_token(folder)
@@ -189,8 +195,10 @@ def _provide_token(folder: str) -> None:
     """See to it that Ray finds a token, in the private folder where the home cannot be written."""
     if os.environ.get("RAY_AUTH_MODE") == "disabled":
         return
-    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if os.environ.get("RAY_AUTH_TOKEN") or (named and Path(named).is_file()):
         return
+    os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
     try:
         protect_token(TOKEN_PATH)
     except OSError:

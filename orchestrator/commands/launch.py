@@ -49,7 +49,8 @@ def launch(store_uri: str, as_json: bool, **options: Any) -> None:
     where = Where(**{name: options.pop(name) for name in ("local", "address", "inline")})
     store = Store(store_uri)
     # What the store and the limits tell: reading every text is what `sweep plan` is for.
-    click.echo(total_line(make_plan(grid, store, read_texts=False)), err=True)
+    if not (options["remeasure"] or options["remeasure_disturbed"]):  # a plan is of what is missing
+        click.echo(total_line(make_plan(grid, store, read_texts=False)), err=True)
     with _listener(options.pop("notify")) as listener:
         skip_failed = not options.pop("retry_failed")
         how = LaunchOptions(skip_failed=skip_failed, **options)

@@ -117,3 +117,17 @@ def test_it_listens_on_the_loopback_alone() -> None:
         }
     assert listening
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+HOSTILE = {
+    "RAY_USE_TLS": "1",
+    "RAY_RUNTIME_ENV_HOOK": "no.such.module",
+    "RAY_AUTH_TOKEN_PATH": "/nowhere/token",
+}
+
+
+def test_what_is_set_for_other_clusters_does_not_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    with connect(local=True) as cluster:
+        assert cluster.nodes()
