@@ -120,7 +120,11 @@ def _reached(address: str) -> str:
             f"--address {address}: no Ray cluster answers there; start one with `ray start --head` "
             "or `ray up`, or use --local"
         )
-    if not _speaks_grpc(found) or _knows_no_ray(found):
+    answer = _answer_of(found) if _speaks_grpc(found) else grpc.StatusCode.UNIMPLEMENTED
+    if answer is grpc.StatusCode.UNAUTHENTICATED and os.environ.get("RAY_AUTH_MODE") != "token":
+        what = "the cluster asks for its token, and RAY_AUTH_MODE is not `token` here"
+        raise ClusterError(f"--address {address}: {what}: {_TOKEN_REMEDY}")
+    if answer is grpc.StatusCode.UNIMPLEMENTED:
         raise ClusterError(
             f"--address {address}: something else than Ray answers there; a cluster's address is "
             "HOST:6379 of its head, and `sweep submit` takes the one of its dashboard"
@@ -189,15 +193,15 @@ def _speaks_grpc(address: str) -> bool:
     return len(header) >= 4 and header[3] == _SETTINGS_FRAME
 
 
-def _knows_no_ray(address: str) -> bool:
-    """Tell whether another gRPC service answers, which Ray would ask again and again."""
+def _answer_of(address: str) -> grpc.StatusCode:
+    """Return what is answered to who has no token; Ray itself would ask again and again."""
     method = "/ray.rpc.NodeInfoGcsService/GetClusterId"
     with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
         try:
             channel.unary_unary(method)(b"", timeout=_PROBE_SECONDS)
         except grpc.RpcError as error:
-            return error.code() is grpc.StatusCode.UNIMPLEMENTED
-    return False
+            return error.code()
+    return grpc.StatusCode.OK
 
 
 def _parts(address: str) -> tuple[str, int]:

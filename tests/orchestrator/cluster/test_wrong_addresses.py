@@ -75,6 +75,21 @@ def test_a_port_of_another_service_takes_no_jobs(port: int) -> None:
     assert message.isascii()
 
 
+def test_a_cluster_with_a_token_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    refuse = grpc.unary_unary_rpc_method_handler(
+        lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+    )
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    service = "ray.rpc.NodeInfoGcsService"
+    handler = grpc.method_handlers_generic_handler(service, {"GetClusterId": refuse})
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    assert "RAY_AUTH_MODE=token" in refusal(f"127.0.0.1:{port}")
+    server.stop(None)
+
+
 @pytest.mark.parametrize(
     ("address", "allowed"),
     [
