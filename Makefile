@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: help install demo real test lint format types check bench bench-gpu clean
+.PHONY: help install demo real test test-waiting test-computing lint types format check bench bench-gpu clean
 
 help:
 	@echo "make demo    install, run the quickstart sweep, draw its figures into $(STORE)/figures"
@@ -72,8 +72,15 @@ real: $(VENV)/installed-real
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m alone
-	$(BIN)/python -m pytest -m waiting --numprocesses $(TEST_JOBS) --dist loadfile
-	$(BIN)/python -m pytest -m "not alone and not waiting" --numprocesses $(TEST_JOBS) --dist loadfile
+	$(MAKE) --jobs=2 --keep-going test-waiting test-computing
+
+# Half of a processor's time is left where tests wait for Ray and for machines. What computes takes it,
+# at the lowest priority, so that nothing waits longer for that.
+test-waiting: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m waiting --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
+
+test-computing: $(VENV)/installed-dev
+	nice -n 19 $(BIN)/python -m pytest -m "not alone and not waiting" --numprocesses $(TEST_JOBS) --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

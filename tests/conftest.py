@@ -1,4 +1,4 @@
-"""How the tests share a machine: in three groups, with one thread each for torch."""
+"""How the tests share a machine: in three groups, the longest files first, one thread for torch."""
 
 import os
 from pathlib import Path
@@ -18,13 +18,21 @@ GROUPS = {
 }
 """What measures who else is running; what starts Ray, machines or drivers and waits for them.
 
-The others compute. Beside those, what waits would wait too long.
+The others compute, at a lower priority beside those that wait.
 """
+FIRST = (
+    "orchestrator/cluster/test_ray_up.py",
+    "orchestrator/executors/test_losses.py",
+    "orchestrator/executors/test_nothing_runs.py",
+)
+"""What takes minutes must not be what the other processes wait for at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the groups, each of which `make test` runs by itself."""
+    """Mark the groups that `make test` runs, and let the longest files begin."""
     for item in items:
         for group, places in GROUPS.items():
             if any(item.path.is_relative_to(TESTS / place) for place in places):
                 item.add_marker(getattr(pytest.mark, group))
+    places = {TESTS / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
