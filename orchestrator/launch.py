@@ -24,6 +24,7 @@ from orchestrator.progress.snapshot import Listener, Snapshot
 from orchestrator.reports.sizes import unavailable_here
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
+from workers.contract.events import DEFAULT_EVALUATOR
 from workers.contract.spec import EvalSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +97,7 @@ def probe_times(
     tell: gets a line for every step. Raises `ResourcesError`, `ClusterError`, `UsageError`.
     """
     began = time.monotonic()
-    with _executor(sweep, None, where, evaluator=SPEED_PROBE) as executor:
+    with _executor(sweep, None, where, SPEED_PROBE) as executor:
         for note in executor.notes:
             tell(f"probe: {note}")
         return try_out(one_of_each_kind(specs), executor, began, tell)
@@ -104,11 +105,11 @@ def probe_times(
 
 @contextmanager
 def _executor(
-    sweep: Sweep, log_folder: str | None, where: Where, **evaluator: Any
+    sweep: Sweep, log_folder: str | None, where: Where, evaluator: str = DEFAULT_EVALUATOR
 ) -> Iterator[Executor]:
     resources = sweep.resources
     if where.inline:
-        yield InlineExecutor(options=options_for(resources), **evaluator)
+        yield InlineExecutor(evaluator=evaluator, options=options_for(resources))
         return
     try:
         from orchestrator.cluster.connection import connect  # only here: --inline needs no ray
@@ -121,10 +122,10 @@ def _executor(
         yield RayExecutor(
             cluster,
             resources,
+            evaluator=evaluator,
             options={"device": device},
             log_folder=log_folder,
             timed=any("latency" in planned.spec.measure for planned in sweep.evaluations),
-            **evaluator,
         )
 
 

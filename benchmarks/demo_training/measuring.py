@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from workers.contract.events import Assignment, Finished
+from workers.contract.events import DEFAULT_EVALUATOR, Assignment, Finished
 from workers.contract.spec import EvalSpec
-from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
+from workers.host.evaluator_host import EvaluatorHost
 from workers.models.loading import load_model
 from workers.models.sinks import sink_strength
 from workers.texts.corpora import read_documents

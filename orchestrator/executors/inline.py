@@ -15,9 +15,9 @@ from orchestrator.executors.base import Happened, Returned, Slot, Update
 from orchestrator.process import EVALUATOR_THREAD
 from orchestrator.store.remaining import device_matches
 from orchestrator.sweep import Resources
-from workers.contract.events import Assignment, Finished
+from workers.contract.events import DEFAULT_EVALUATOR, Assignment, Finished
 from workers.contract.spec import loading_key
-from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost, wait_politely
+from workers.host.evaluator_host import EvaluatorHost, wait_politely
 
 _SLOT = "inline"
 CLOSING_SECONDS = 1.0

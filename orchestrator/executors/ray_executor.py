@@ -27,12 +27,12 @@ from orchestrator.executors.metrics import Metrics
 from orchestrator.executors.room import Room
 from orchestrator.sweep import Resources
 from workers.contract import failures
-from workers.contract.events import Assignment, Finished
+from workers.contract.events import DEFAULT_EVALUATOR, Assignment, Finished
 from workers.contract.failures import Failure
 from workers.contract.installation import installation
 from workers.contract.spec import loading_key
 from workers.host.actor import EVALUATOR, Hello
-from workers.host.evaluator_host import DEFAULT_EVALUATOR, Batch
+from workers.host.evaluator_host import Batch
 from workers.host.output_capture import FALLBACK as LOCAL_LOGS
 
 CALL_SECONDS = 1.0

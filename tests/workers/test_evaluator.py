@@ -13,10 +13,17 @@ from orchestrator.progress.snapshot import Silent
 from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Resources, Sweep
 from tests.support.models import demo, tiny_transformer
-from workers.contract.events import Assignment, Finished, Progress, SpanDone, TokenLosses
+from workers.contract.events import (
+    DEFAULT_EVALUATOR,
+    Assignment,
+    Finished,
+    Progress,
+    SpanDone,
+    TokenLosses,
+)
 from workers.contract.rows import TRIALS
 from workers.contract.spec import EvalSpec, loading_key
-from workers.host.evaluator_host import DEFAULT_EVALUATOR, EvaluatorHost
+from workers.host.evaluator_host import EvaluatorHost
 from workers.quality import chunks, scoring
 from workers.quality.scoring import contiguous
 from workers.texts.tokens import TokenisedDocument

@@ -11,6 +11,9 @@ from typing import Any
 from workers.contract.rows import Span, Trial
 from workers.contract.spec import EvalSpec
 
+DEFAULT_EVALUATOR = "workers.evaluator:Evaluator"
+"""Import path of the evaluator that measures."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:

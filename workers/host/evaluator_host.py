@@ -23,8 +23,6 @@ from workers.contract.rows import Trial, build_row
 from workers.host.output_capture import OutputCapture
 from workers.host.shipped_files import Shelf
 
-DEFAULT_EVALUATOR = "workers.evaluator:Evaluator"
-"""Import path of the evaluator that measures."""
 LOGGED_SECONDS = 1.0
 """An evaluation that takes longer leaves a log, also if it printed nothing."""
 SPINS = "1000"
