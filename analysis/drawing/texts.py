@@ -259,6 +259,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Speeds with other timing settings not shown: {count}.",
         "未显示计时设置不同的速度：{count} 项。",
     ),
+    "other_seed": (
+        "Repeats with another seed, on which these results do not depend, left out: {count}; "
+        "the latest is shown.",
+        "略去仅随机种子不同（结果与之无关）的重复结果：{count} 项；显示最新的一项。",
+    ),
     "not_full": (
         "Speeds not compared because the cache was not full at the timed positions: {count}.",
         "因计时位置上缓存未满而未作比较的速度：{count} 项。",

@@ -154,12 +154,13 @@ def with_intervals(rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     So rows that were measured before this kind of interval existed get it as well.
     """
     columns = ["perplexity_low", "perplexity_high", "interval_method"]
-    computed = rows[columns].astype(object)
-    for index, row_id in rows["row_id"].items():
+    bounds = rows[columns].astype(object).to_numpy().tolist()
+    for place, row_id in enumerate(rows["row_id"]):
         if (one := blocks.get(str(row_id))) is not None:
             found = bounded_perplexity(one.document, one.nll, one.tokens)
-            bounds = (found.low, found.high, found.method) if found else (None, None, TOO_LITTLE)
-            computed.loc[index, columns] = bounds
+            known = (found.low, found.high, found.method) if found else (None, None, TOO_LITTLE)
+            bounds[place] = list(known)
+    computed = pd.DataFrame(bounds, index=rows.index, columns=columns, dtype=object)
     bounds_as_numbers = {name: pd.to_numeric(computed[name]) for name in columns[:2]}
     return rows.assign(**bounds_as_numbers, interval_method=computed["interval_method"])
 

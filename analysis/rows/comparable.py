@@ -15,7 +15,13 @@ import pandas as pd
 
 from analysis.errors import MissingRowsError
 from analysis.rows.frames import is_missing
-from analysis.rows.pairing import PLACE_KEYS, TEXT_CHOICES, TIMING_KEYS, reported_set
+from analysis.rows.pairing import (
+    PLACE_KEYS,
+    TEXT_CHOICES,
+    TIMING_KEYS,
+    configurations,
+    reported_set,
+)
 from orchestrator.errors import UsageError
 
 MODEL_KEYS = ("source", "reported_set", "model", "model_revision", "dtype", "eval_version")
@@ -75,13 +81,17 @@ def choose(
     # One revision, split and length of each data set.
     texts = [_largest(part, CORPUS_KEYS) for _, part in alike.groupby("dataset", sort=False)]
     kept = pd.concat(texts).sort_index()
-    rows, elsewhere, retimed = _one_place(kept)
+    placed, in_place, elsewhere, retimed = _one_place(kept)
+    repeated = _without_repeats(placed, in_place)
+    rows = repeated[~pd.Series(configurations(repeated)).duplicated(keep="last").to_numpy()]
+    rows = rows.sort_index()
     left_out = {
         "other_device": len(frame) - len(here),
         "other_model": len(here) - len(alike),
         "other_text": len(alike) - len(kept),
         "speed_elsewhere": elsewhere,
         "speed_retimed": retimed,
+        "other_seed": len(repeated) - len(rows),
     }
     return Selection(
         rows=rows.reset_index(drop=True),
@@ -172,6 +182,8 @@ def _largest(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
     """Return the rows of the group that has the most results, the latest one among equals."""
     keyed = _stated(rows.assign(reported_set=reported_set(rows)), keys)
     group = keyed.groupby(list(keys), dropna=False, sort=False).ngroup()
+    if group.max() == 0:  # one group, as most often: nothing to weigh
+        return rows
     weight = rows.assign(group=group, useful=_useful(rows)).groupby("group")
     order = weight.agg(useful=("useful", "sum"), latest=("finished_at", "max"))
     best = order.sort_values(["useful", "latest"], na_position="first").index[-1]
@@ -200,14 +212,15 @@ def _useful(rows: pd.DataFrame) -> pd.Series:
     return 1 + rows["quality_partner"].notna().astype(int) + rows["speed_partner"].notna()
 
 
-def _one_place(rows: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
+def _one_place(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, int, int]:
     """Keep the speeds of one device and one set of timing settings; perplexities stay.
 
-    Returns the rows and how many lost their speeds to another device and to other settings.
+    Returns the rows, which of them are of that device, and how many lost their speeds to another
+    device and to other settings.
     """
     timed = rows[rows["runtime_ms"].notna()]
     if timed.empty:
-        return _without_repeats(rows, pd.Series(data=True, index=rows.index)), 0, 0
+        return rows, pd.Series(data=True, index=rows.index), 0, 0
     here = _agree(rows, _largest(timed, PLACE_KEYS), PLACE_KEYS)
     kept = rows.loc[timed.index[here[timed.index]]]
     same = here & _agree(rows, _largest(kept, TIMING_KEYS), TIMING_KEYS)
@@ -215,7 +228,7 @@ def _one_place(rows: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
     elsewhere, retimed = int((lost & ~here).sum()), int((lost & here).sum())
     rows = rows.copy()
     rows.loc[lost, list(SPEED_COLUMNS)] = None
-    return _without_repeats(rows, here), elsewhere, retimed
+    return rows, here, elsewhere, retimed
 
 
 def _agree(rows: pd.DataFrame, group: pd.DataFrame, keys: tuple[str, ...]) -> pd.Series:
@@ -228,10 +241,10 @@ def _agree(rows: pd.DataFrame, group: pd.DataFrame, keys: tuple[str, ...]) -> pd
 
 
 def _without_repeats(rows: pd.DataFrame, here: pd.Series) -> pd.DataFrame:
-    """Keep one row of each run id: the one with speeds, from here, the latest."""
+    """Keep one row of each run id: the one with speeds, from here, the latest; the latest last."""
     order = rows.assign(here=here, timed=rows["runtime_ms"].notna())
     order = order.sort_values(["timed", "here", "finished_at"], na_position="first", kind="stable")
-    return rows.loc[order.drop_duplicates("run_id", keep="last").index].sort_index()
+    return rows.loc[order.drop_duplicates("run_id", keep="last").index]
 
 
 def _setting(rows: pd.DataFrame) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from analysis.rows.arrays.grouping import combined, group_numbers
+from analysis.rows.arrays.grouping import Codes, combined, group_numbers
 from workers.contract.file_datasets import FILE_PREFIX, split_file_dataset
 from workers.contract.spec import (
     RANDOM_MODEL_PREFIX,
@@ -44,6 +44,9 @@ TEXT_KEYS = (
 PLACE_KEYS = ("device_name", "num_threads", "torch_version", "cuda_version")
 TIMING_KEYS = ("decode_tokens", "warmup_tokens", "repeats", "latency_recorded")
 """Speeds are comparable where these and the text keys agree as well."""
+
+_METHOD_KEYS = ("method", "n_sink", "window_size", "recompute_stride", "latency_full_budget")
+_MEASURED = ("perplexity", "runtime_ms", "prefill_ms", "attention_layers")
 
 _NEEDED = (
     "source",
@@ -118,6 +121,19 @@ def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
         # Imported rows know little of their origin: they pair inside one file only.
         origin=frame["sweep"].where(frame["source"].eq("imported"), ""),
     )
+
+
+def configurations(frame: pd.DataFrame) -> Codes:
+    """Number what was evaluated: rows that differ only in a seed that changes nothing are one.
+
+    A seed changes random models and texts, and which blocks a sampled baseline has. Imported rows
+    are what their file says, each for itself.
+    """
+    own = frame["source"].eq("imported") | frame["recompute_blocks"].notna()
+    measured = {f"has_{name}": frame[name].notna() for name in _MEASURED if name in frame}
+    keyed = with_keys(frame).assign(own=frame["run_id"].where(own, ""), **measured)
+    keys = (*TEXT_KEYS, *TIMING_KEYS, *_METHOD_KEYS, "own", *measured)
+    return group_numbers(keyed, [key for key in keys if key in keyed])
 
 
 def reported_set(frame: pd.DataFrame) -> pd.Series:
