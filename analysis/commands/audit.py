@@ -25,6 +25,7 @@ def audit(form: str, strict: bool, **options: Any) -> None:
     Finds rows that never evicted, cold starts, timings on shared devices, caches that were not
     full, baselines that are missing or strided, self-checks that are missing or failed.
     """
+    from analysis.outputs.audit import SHOWN
     from analysis.outputs.audit import audit as examine
     from analysis.rows.comparable import on_device
 
@@ -32,7 +33,7 @@ def audit(form: str, strict: bool, **options: Any) -> None:
     frame = on_device(read_frame(store, options), options["device"])
     if frame.empty:
         say_empty(store, strict=strict)
-    found = examine(frame)
+    found = examine(frame, named=SHOWN if form == "text" else None)
     if form == "json":
         click.echo(json.dumps([finding.as_dict() for finding in found], indent=2))
     else:

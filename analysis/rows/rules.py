@@ -54,10 +54,13 @@ class Breach:
 Rule = Callable[[pd.DataFrame], Iterator[Breach]]
 
 
-def breaches(frame: pd.DataFrame) -> list[Breach]:
-    """Return everything that is wrong with a paired frame, errors first."""
-    found = [breach for rule in RULES for breach in rule(frame)]
-    return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
+def breaches(frame: pd.DataFrame) -> Iterator[Breach]:
+    """Yield everything that is wrong with a paired frame, rule by rule.
+
+    One at a time: a breach may be about nearly all rows, with all their columns.
+    """
+    for rule in RULES:
+        yield from rule(frame)
 
 
 def mark_unusable(frame: pd.DataFrame) -> pd.DataFrame:
