@@ -74,7 +74,7 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m alone
 	$(MAKE) --jobs=2 --keep-going test-waiting test-computing
 
-# Half of a processor's time is left where tests wait for Ray and for machines. What computes takes it,
+# Time is left where tests wait for Ray and for machines. What computes takes it,
 # at the lowest priority, so that nothing waits longer for that.
 test-waiting: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m waiting --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder

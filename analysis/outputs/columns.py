@@ -43,6 +43,11 @@ class Column:
         return self.write is None
 
     @property
+    def is_right(self) -> bool:
+        """Tell whether its cells are set flush right: numbers, and caches."""
+        return not self.is_text or self.name == "cache"
+
+    @property
     def titled(self) -> str:
         """The head with its unit."""
         return f"{self.head} ({self.unit})" if self.unit else self.head

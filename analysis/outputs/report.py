@@ -94,7 +94,7 @@ def render_report(store: Store, frame: pd.DataFrame, *, stride: int = 1, refresh
         **_results(prepared(shown, sums)),
         notes=[note for note, applies in notes.items() if applies],
         findings=audit.audit(frame),
-        groups=[_group(store, one) for one in (on_one_text(first) if first else first).values()],
+        groups=[_group(store, one) for one in on_one_text(first).values()],
         provenance=_provenance(frame),
         reading=READING,
     )

@@ -62,7 +62,7 @@ def _words(rows: pd.DataFrame, columns: Sequence[Column]) -> list[list[str]]:
 
 def _text(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
     lines = _words(rows, columns)
-    right = [not one.is_text or one.name == "cache" for one in columns]
+    right = [one.is_right for one in columns]
     head, *body = aligned(lines, right, terminal_width())
     widest = max(len(line) for text in (head, *body) for line in text.split("\n"))
     return "\n".join([head, "-" * widest, *body])
@@ -70,7 +70,7 @@ def _text(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
 
 def _markdown(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str:
     heads, *cells = _words(rows, columns)
-    rule = ["---" if one.is_text and one.name != "cache" else "---:" for one in columns]
+    rule = ["---:" if one.is_right else "---" for one in columns]
     escaped = [[in_markdown(cell) for cell in line] for line in cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in [heads, rule, *escaped])
 
@@ -86,7 +86,7 @@ def _latex(rows: pd.DataFrame, columns: Sequence[Column], blocks: Blocks) -> str
         for row_id, line in zip(rows["row_id"], cells, strict=True):
             if one.name == "perplexity" and str(row_id) in bold:
                 line[place] = rf"\textbf{{{line[place]}}}"
-    sides = "".join("l" if one.is_text and one.name != "cache" else "r" for one in columns)
+    sides = "".join("r" if one.is_right else "l" for one in columns)
     heads = latex_row(latex(one.titled) for one in columns)
     lines = [
         *(rf"\begin{{tabular}}{{{sides}}}", r"\toprule", heads, r"\midrule"),

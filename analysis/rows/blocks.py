@@ -158,8 +158,8 @@ def with_intervals(rows: pd.DataFrame, blocks: Blocks) -> pd.DataFrame:
     for place, row_id in enumerate(rows["row_id"]):
         if (one := blocks.get(str(row_id))) is not None:
             found = bounded_perplexity(one.document, one.nll, one.tokens)
-            known = (found.low, found.high, found.method) if found else (None, None, TOO_LITTLE)
-            bounds[place] = list(known)
+            known = [found.low, found.high, found.method] if found else [None, None, TOO_LITTLE]
+            bounds[place] = known
     computed = pd.DataFrame(bounds, index=rows.index, columns=columns, dtype=object)
     bounds_as_numbers = {name: pd.to_numeric(computed[name]) for name in columns[:2]}
     return rows.assign(**bounds_as_numbers, interval_method=computed["interval_method"])

@@ -146,6 +146,8 @@ def fullest(groups: Mapping[str, Selection], most: int) -> dict[str, Selection]:
 
 def on_one_text(groups: Mapping[str, Selection]) -> dict[str, Selection]:
     """Let all figures of a single text show the same: of most configurations, then the longest."""
+    if not groups:
+        return {}
     rows = pd.concat([group.rows for group in groups.values()])
     ours = rows[rows["method"].eq("streaming")]
     if ours.empty:

@@ -130,10 +130,10 @@ def configurations(frame: pd.DataFrame) -> Codes:
     are what their file says, each for itself.
     """
     own = frame["source"].eq("imported") | frame["recompute_blocks"].notna()
-    measured = {f"has_{name}": frame[name].notna() for name in _MEASURED if name in frame}
+    measured = {f"has_{name}": frame[name].notna() for name in _MEASURED}
     keyed = with_keys(frame).assign(own=frame["run_id"].where(own, ""), **measured)
     keys = (*TEXT_KEYS, *TIMING_KEYS, *_METHOD_KEYS, "own", *measured)
-    return group_numbers(keyed, [key for key in keys if key in keyed])
+    return group_numbers(keyed, keys)
 
 
 def reported_set(frame: pd.DataFrame) -> pd.Series:

@@ -17,6 +17,8 @@ from workers.contract.file_datasets import expanded
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "docs" / "cluster-local.yaml"
 PLACEHOLDER = re.compile(r"[\w-]*FILL_IN\w*")
+TOKEN = "~/.ray/auth_token"
+"""Where Ray looks for the token of a cluster."""
 TOKEN_MODE = "RAY_AUTH_MODE=token"
 
 

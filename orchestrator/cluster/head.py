@@ -18,6 +18,7 @@ from typing import Any
 
 from orchestrator.cluster.cluster_file import read_cluster_file
 from orchestrator.errors import ClusterError, UsageError
+from workers.contract.file_datasets import expanded
 
 DASHBOARD_PORT = 8265
 DEFAULT_ADDRESS = f"http://127.0.0.1:{DASHBOARD_PORT}"
@@ -50,7 +51,7 @@ class Head:
             region = self.file.config["provider"].get("region")
             made = sorted(Path.home().glob(f".ssh/ray-autoscaler*_{region}.pem"))
             key = made[-1] if made else None
-        self._key = os.path.expanduser(str(key)) if key else None  # noqa: PTH111 - `~user` too
+        self._key = str(expanded(str(key))) if key else None
         if self._key and not os.path.exists(self._key):  # noqa: PTH110
             raise UsageError(
                 f"--cluster {path}: auth.ssh_private_key: {key} does not exist here; "

@@ -43,6 +43,7 @@ SHIPPED_BYTES = 64_000_000
 """Larger texts have to be where every node sees them."""
 GRID_FILE = "grid.yaml"
 _ANSWER_SECONDS = 10.0
+_JOB_SERVER_REMEDY = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
 _AGENT_SECONDS = 60.0
 """How long a head that has just been started may take until it takes jobs."""
 ALIVE_SECONDS = 120.0
@@ -193,8 +194,8 @@ def _refuse_other_servers(address: str) -> None:
     if urlsplit(address).hostname in ("127.0.0.1", "localhost"):  # a proxy has other ones
         os.environ["no_proxy"] = ",".join([os.environ.get("no_proxy", ""), "127.0.0.1,localhost"])
     wrong = (
-        f"--address {address}: something else than Ray's job server answers there; use "
-        "http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
+        f"--address {address}: something else than Ray's job server answers there; "
+        f"{_JOB_SERVER_REMEDY}"
     )
     try:
         with urlopen(f"{address.rstrip('/')}/api/version", timeout=_ANSWER_SECONDS) as answer:
@@ -214,7 +215,7 @@ def _job_reason(error: Exception) -> str:
         remedy = "copy its ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
     elif isinstance(error, ConnectionError):
         reason = "no Ray job server answers there"
-        remedy = "use http://HOST:8265 of the head, or bring it here with `ray dashboard FILE`"
+        remedy = _JOB_SERVER_REMEDY
     else:
         reason, remedy = "the head does not take the job", "look at `sweep doctor` on the head"
     return f"{reason} ({flattened(error)[:200]}): {remedy}"

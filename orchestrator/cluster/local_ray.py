@@ -18,6 +18,7 @@ import ray
 from ray._private import ray_constants
 from ray.job_config import JobConfig
 
+from orchestrator.cluster.cluster_file import TOKEN
 from orchestrator.cluster.gpu_locks import HeldGpus, held_gpus
 from orchestrator.cluster.guardian import guarded
 from orchestrator.errors import ClusterError, UsageError
@@ -25,7 +26,7 @@ from workers.contract.file_datasets import expanded
 
 OBJECT_STORE_BYTES = 100_000_000
 """Rows and parts are small: Ray's default of 30 % of the memory is not needed."""
-TOKEN_PATH = expanded("~/.ray/auth_token")
+TOKEN_PATH = expanded(TOKEN)
 RESTARTS = 3
 """How often a local Ray that has died is started again."""
 ROOT = str(Path(__file__).resolve().parents[2])

@@ -6,7 +6,6 @@ that is off, a full disk, a folder that is not shared.
 """
 
 import importlib
-import os
 import platform
 import shutil
 import socket
@@ -14,12 +13,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from workers.contract.file_datasets import expanded
 from workers.contract.installation import Installation, installation
 
 SECONDS = 120.0
@@ -99,7 +98,7 @@ def _answer(texts: Sequence[str], folder: str | None, gpus: int) -> dict[str, An
         "texts": {text: _text_hash(text) for text in texts},
         "time": time.time(),
         "free_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
-        "sees_folder": None if folder is None else Path(os.path.expanduser(folder)).exists(),  # noqa: PTH111
+        "sees_folder": None if folder is None else expanded(folder).exists(),
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.cluster.cluster_file import ROOT, ClusterFile
+from orchestrator.cluster.cluster_file import ROOT, TOKEN, ClusterFile
 from orchestrator.reports.doctor import Check
 from orchestrator.sweep import Resources
 from workers.contract.file_datasets import expanded
@@ -17,7 +17,6 @@ from workers.contract.file_datasets import expanded
 if TYPE_CHECKING:
     from orchestrator.cluster.survey import NodeReport
 
-TOKEN = "~/.ray/auth_token"
 _CLOCK_SECONDS = 5.0
 _FREE_BYTES = 2_000_000_000
 _GPU_FAMILIES = re.compile(r"(g|p|a[23]-|trn|inf)\w*[.-]")

@@ -16,6 +16,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from orchestrator.cluster.cluster_file import TOKEN
 from workers.contract.errors import SinkSweepError
 from workers.contract.failures import reason_of
 from workers.contract.file_datasets import expanded
@@ -191,7 +192,7 @@ def _token_state() -> Literal["ok", "warning"]:
 
 
 def _token_remedy() -> str:
-    token = expanded("~/.ray/auth_token")
+    token = expanded(TOKEN)
     if not token.exists() or not token.stat().st_mode & 0o077:
         return ""
     return f"; others on this machine can read {token}: chmod 600 it"

@@ -17,6 +17,7 @@ from workers.contract.file_datasets import FILE_PREFIX, MANY_FILES, split_file_d
 from workers.contract.spec import EvalSpec, is_local_model
 from workers.models.presets import DEMO_FOLDER
 from workers.texts import files
+from workers.texts.contents import is_web_page
 from workers.texts.corpora import Document, checked_documents
 
 LARGEST_READ = 1_000_000_000
@@ -24,7 +25,7 @@ LARGEST_READ = 1_000_000_000
 _SHORT = 64
 """Characters; a longer document has two tokens in every tokenizer."""
 
-_MARKUP = re.compile(r"\s*(<!doctype html|<html|<\?xml|\{\s*\"\w+\"\s*:)", re.IGNORECASE)
+_JSON_OBJECT = re.compile(r"\s*\{\s*\"\w+\"\s*:")
 
 _Key = tuple[Any, ...]
 
@@ -56,8 +57,13 @@ class _Counts:
         self.short += is_short and not document.is_empty
         if (document.is_empty or is_short) and not self.first:
             self.first = document.name
-        if not self.markup and _MARKUP.match(document.text):
+        if not self.markup and _is_markup(document.text):
             self.markup = document.name
+
+
+def _is_markup(text: str) -> bool:
+    begin = text.lstrip()[:_SHORT].encode("utf-8", "surrogatepass")
+    return is_web_page(begin) or _JSON_OBJECT.match(text) is not None
 
 
 def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:
