@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import ray
 import ray.exceptions
+from ray._private.grpc_utils import init_grpc_channel
 
 from orchestrator.cluster.local_ray import (
     TOKEN_PATH,
@@ -120,15 +121,7 @@ def _reached(address: str) -> str:
             f"--address {address}: no Ray cluster answers there; start one with `ray start --head` "
             "or `ray up`, or use --local"
         )
-    answer = _answer_of(found) if _speaks_grpc(found) else grpc.StatusCode.UNIMPLEMENTED
-    if answer is grpc.StatusCode.UNAUTHENTICATED and os.environ.get("RAY_AUTH_MODE") != "token":
-        what = "the cluster asks for its token, and RAY_AUTH_MODE is not `token` here"
-        raise ClusterError(f"--address {address}: {what}: {_TOKEN_REMEDY}")
-    if answer is grpc.StatusCode.UNIMPLEMENTED:
-        raise ClusterError(
-            f"--address {address}: something else than Ray answers there; a cluster's address is "
-            "HOST:6379 of its head, and `sweep submit` takes the one of its dashboard"
-        )
+    _refuse_others(address, found)
     if TOKEN_PATH.exists():
         with contextlib.suppress(OSError):  # somebody else's to close
             protect_token(TOKEN_PATH)
@@ -139,25 +132,53 @@ def _reached(address: str) -> str:
     return found
 
 
+def _refuse_others(address: str, found: str) -> None:
+    """Raise `ClusterError` if what listens there is not Ray, or does not let this machine in.
+
+    Ray itself would knock for half a minute and print each time.
+    """
+    has_certificates = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")  # as Ray reads
+    greets = has_certificates or _speaks_grpc(found)
+    answer = _answer_of(found) if greets else grpc.StatusCode.UNIMPLEMENTED
+    if answer is grpc.StatusCode.UNIMPLEMENTED:
+        raise ClusterError(
+            f"--address {address}: something else than Ray answers there; a cluster's address is "
+            "HOST:6379 of its head (with certificates: set RAY_USE_TLS here too), and `sweep "
+            "submit` takes the one of its dashboard"
+        )
+    if answer is grpc.StatusCode.UNAUTHENTICATED:
+        raise ClusterError(f"--address {address}: {token_refusal()}")
+
+
+def token_refusal() -> str:
+    """Return why a cluster with a token does not let this machine in, and what to do."""
+    named = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if os.environ.get(name)]
+    source = named[0] if named else "~/.ray/auth_token"  # as Ray looks for it
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        what = "the cluster asks for its token, and RAY_AUTH_MODE is not `token` here"
+    elif _has_token():
+        what = f"the cluster does not accept the token of this machine ({source})"
+    else:
+        what = f"the cluster asks for its token, and there is none here ({source})"
+    remedy = "copy the head's ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
+    return f"{what}: {remedy}"
+
+
+def _has_token() -> bool:
+    raylet: Any = ray._raylet  # noqa: SLF001 - no public way
+    try:
+        return bool(raylet.AuthenticationTokenLoader.instance().has_token())
+    except ray.exceptions.AuthenticationError:  # none where one should be
+        return False
+
+
 def _reason(error: Exception) -> str:
     text = str(error)
     if "ersion mismatch" in text:
         return (
             f"{flattened(error)} Use the cluster's Ray and Python versions here, or `sweep submit`"
         )
-    has_token = TOKEN_PATH.exists() or "RAY_AUTH_TOKEN" in os.environ
-    if "token" in text.lower() or isinstance(error, ray.exceptions.AuthenticationError):
-        what = "the cluster does not accept the token of this machine" if has_token else _NO_TOKEN
-        return f"{what} ({flattened(error)[:150]}): {_TOKEN_REMEDY}"
-    if os.environ.get("RAY_AUTH_MODE") != "token" and not has_token:
-        hint = f"; if it asks for a token, there is none here: {_TOKEN_REMEDY}"
-    else:
-        hint = f"; if its token is another one: {_TOKEN_REMEDY}"
-    return f"the Ray cluster cannot be used: {flattened(error)[:250]}{hint}"
-
-
-_NO_TOKEN = "the cluster asks for its token, and there is none here"
-_TOKEN_REMEDY = "copy the head's ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
+    return f"the Ray cluster cannot be used: {flattened(error)[:250]}"
 
 
 def _running() -> str | None:
@@ -194,13 +215,15 @@ def _speaks_grpc(address: str) -> bool:
 
 
 def _answer_of(address: str) -> grpc.StatusCode:
-    """Return what is answered to who has no token; Ray itself would ask again and again."""
+    """Return what is answered to a question that carries the token of this machine."""
     method = "/ray.rpc.NodeInfoGcsService/GetClusterId"
-    with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
-        try:
+    try:
+        with init_grpc_channel(address, (("grpc.enable_http_proxy", 0),)) as channel:
             channel.unary_unary(method)(b"", timeout=_PROBE_SECONDS)
-        except grpc.RpcError as error:
-            return error.code()
+    except grpc.RpcError as error:
+        return error.code()
+    except ray.exceptions.AuthenticationError:  # a token should be there, and is not
+        return grpc.StatusCode.UNAUTHENTICATED
     return grpc.StatusCode.OK
 
 

@@ -25,6 +25,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from orchestrator.cluster.connection import token_refusal
 from orchestrator.cluster.local_ray import flattened
 from orchestrator.errors import ClusterError, UsageError
 from orchestrator.grid.load import read_source
@@ -173,7 +174,8 @@ def submit_job(address: str, entrypoint: str, working_dir: str) -> tuple[Any, st
     from ray.job_submission import JobSubmissionClient  # half a second that a launch need not wait
 
     _refuse_other_servers(address)
-    logging.getLogger("ray").setLevel(logging.WARNING)  # what it uploads is nobody's concern
+    log = logging.getLogger("ray.dashboard.modules.dashboard_sdk")  # it sets a level of its own
+    log.setLevel(logging.WARNING)  # what it uploads is nobody's concern
 
     deadline = time.monotonic() + _AGENT_SECONDS
     while True:
@@ -211,9 +213,8 @@ def _refuse_other_servers(address: str) -> None:
 
 def _job_reason(error: Exception) -> str:
     if "uthentication" in str(error):
-        reason = "the cluster asks for its token"
-        remedy = "copy its ~/.ray/auth_token here (mode 0600) and set RAY_AUTH_MODE=token"
-    elif isinstance(error, ConnectionError):
+        return token_refusal()
+    if isinstance(error, ConnectionError):
         reason = "no Ray job server answers there"
         remedy = _JOB_SERVER_REMEDY
     else:

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from orchestrator.cluster.connection import connect
 from orchestrator.cluster.head import Head
 from orchestrator.cluster.jobs import submit_job
 from orchestrator.errors import ClusterError, OrchestratorError, UsageError
+
+ROOT = Path(__file__).parents[3]
 
 
 def http_server() -> Iterator[int]:
@@ -75,19 +79,71 @@ def test_a_port_of_another_service_takes_no_jobs(port: int) -> None:
     assert message.isascii()
 
 
-def test_a_cluster_with_a_token_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    refuse = grpc.unary_unary_rpc_method_handler(
-        lambda _, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
-    )
+TOKEN = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def guarded_port() -> Iterator[int]:
+    """A GCS that lets in who shows its token, and then knows nothing."""
+
+    def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+        if ("authorization", f"Bearer {TOKEN}") not in context.invocation_metadata():
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        return context.abort(grpc.StatusCode.UNIMPLEMENTED, "let in")
+
     server = grpc.server(futures.ThreadPoolExecutor(1))
-    service = "ray.rpc.NodeInfoGcsService"
-    handler = grpc.method_handlers_generic_handler(service, {"GetClusterId": refuse})
+    methods = {"GetClusterId": grpc.unary_unary_rpc_method_handler(answer)}
+    handler = grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", methods)
     server.add_generic_rpc_handlers((handler,))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    assert "RAY_AUTH_MODE=token" in refusal(f"127.0.0.1:{port}")
+    yield port
     server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("mode", "token", "said"),
+    [
+        ("disabled", TOKEN, "RAY_AUTH_MODE is not `token` here"),
+        ("token", "another", "does not accept the token of this machine (RAY_AUTH_TOKEN_PATH)"),
+        ("token", None, "there is none here (RAY_AUTH_TOKEN_PATH)"),
+        ("token", TOKEN, "something else than Ray answers there"),
+    ],
+)
+def test_a_cluster_with_a_token_says_at_once_why_it_does_not_let_in(
+    mode: str, token: str | None, said: str, guarded_port: int, tmp_path: Path
+) -> None:
+    if token:
+        (tmp_path / "token").write_text(token)
+    environment = {
+        "RAY_AUTH_MODE": mode,
+        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "GRPC_VERBOSITY": "NONE",
+    }
+    told = subprocess.run(  # Ray reads the mode once, when it is imported
+        [sys.executable, "-c", KNOCK, f"127.0.0.1:{guarded_port}"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told.stderr == ""  # Ray itself would print each time it knocks
+    assert said in told.stdout
+
+
+KNOCK = """
+import sys
+from orchestrator.cluster.connection import connect
+from orchestrator.errors import ClusterError
+try:
+    with connect(address=sys.argv[1]):
+        print("let in")
+except ClusterError as error:
+    print(error)
+"""
 
 
 @pytest.mark.parametrize(
