@@ -67,6 +67,14 @@ class Cluster:
             for _ in range(min(group.max_count, 10_000))
         ]
 
+    def head_answers(self) -> bool:
+        """Tell whether the head of a cluster that was joined answers a question within a second.
+
+        Ray keeps whoever asks a silent one anything for a minute, and then ends the process.
+        """
+        silent = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        return self.is_local or _answer_of(self.address, 1.0) not in silent
+
     def is_alive(self, node_id: str) -> bool:
         """Tell whether a node is still there: known to be, and its raylet answers.
 
@@ -214,12 +222,12 @@ def _speaks_grpc(address: str) -> bool:
     return len(header) >= 4 and header[3] == _SETTINGS_FRAME
 
 
-def _answer_of(address: str) -> grpc.StatusCode:
+def _answer_of(address: str, seconds: float = _PROBE_SECONDS) -> grpc.StatusCode:
     """Return what is answered to a question that carries the token of this machine."""
     method = "/ray.rpc.NodeInfoGcsService/GetClusterId"
     try:
         with init_grpc_channel(address, (("grpc.enable_http_proxy", 0),)) as channel:
-            channel.unary_unary(method)(b"", timeout=_PROBE_SECONDS)
+            channel.unary_unary(method)(b"", timeout=seconds)
     except grpc.RpcError as error:
         return error.code()
     except ray.exceptions.AuthenticationError:  # a token should be there, and is not

@@ -16,6 +16,7 @@ from orchestrator.driver.peers import Peers
 from orchestrator.driver.queue import Queue
 from orchestrator.driver.retries import RetryRules
 from orchestrator.driver.tally import Tally, spec_label
+from orchestrator.errors import StoreError
 from orchestrator.executors.base import Executor, Returned
 from orchestrator.process import Interrupts
 from orchestrator.progress.snapshot import Listener, Snapshot
@@ -123,6 +124,11 @@ class _Driver:
         if self._work_left():
             try:
                 self._work(interrupts)
+            except StoreError:
+                raise
+            except BaseException:  # the cluster is gone, or a second Ctrl-C
+                self.commits.close()
+                raise
             finally:
                 self.peers.end()
         stopped = interrupts.requested or self.peers.cancelled

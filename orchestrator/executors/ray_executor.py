@@ -39,6 +39,8 @@ CALL_SECONDS = 1.0
 """How long a call to an evaluator lasts; how often a long evaluation reports."""
 IDLE_SECONDS = 60.0
 """An evaluator without work is released after this time."""
+SILENT_SECONDS = 40.0
+"""How long the head may be silent before the sweep ends; Ray ends the process after 60."""
 STARTS_AT_ONCE = 64
 FAILED_STARTS = 3
 """Evaluators in a row that do not start, after which the sweep gives up."""
@@ -57,13 +59,14 @@ class RayExecutor:
         log_folder: str | None = None,
         timed: bool = False,
         idle_seconds: float = IDLE_SECONDS,
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         """Survey the cluster. Raises `ResourcesError` if no evaluation could ever run on it.
 
         evaluator, options: import path of the evaluator and what it is built with (`device`,
         …); `num_threads` follows from the slot. log_folder: `Store.log_folder`.
         timed: see `placement.requests`. idle_seconds: after so long without work an evaluator is
-        released.
+        released. silent_seconds: how long the cluster's head may be silent before the sweep ends.
         """
         self._cluster, self._resources = cluster, resources
         self._path, self._options = evaluator, dict(options or {})
@@ -71,7 +74,7 @@ class RayExecutor:
         self._log_folder = log_folder or str(LOCAL_LOGS)
         self._evaluators: dict[str, EvaluatorSlot] = {}
         self._files = PackedFiles(ray.put)
-        self._room = Room(cluster, resources, timed=timed)
+        self._room = Room(cluster, resources, timed=timed, silent_seconds=silent_seconds)
         room, alone = self._room.requests, timed or resources.cpus is None
         self.notes: Sequence[str] = (describe_room(room[0], len(room), alone=alone),)
         self._metrics = Metrics()
@@ -95,13 +98,10 @@ class RayExecutor:
         if self._has_died():
             return
         if self._room.is_due():
-            self._room.survey()
-            for item in list(self._evaluators.values()):
-                node_id = item.node_id or item.request.node_id
-                if not self._room.has(node_id):
-                    self._lose(item, failures.NODE_LOST, f"node {node_id} is gone")
-            self._report()
+            self._survey()
         self._wanted = wanted
+        if self._room.is_silent:
+            return
         # Idle evaluators are let go of, and unborn ones that nobody needs.
         now, surplus = time.monotonic(), len(self._evaluators) - wanted
         for item in list(self._evaluators.values()):
@@ -162,7 +162,9 @@ class RayExecutor:
     def why(self) -> str:
         """Return why no evaluator has work."""
         starting = [item for item in self._evaluators.values() if item.node_id is None]
-        begun = any(self._cluster.has_process(item.handle) for item in starting)
+        begun = not self._room.is_silent and any(
+            self._cluster.has_process(item.handle) for item in starting
+        )
         since = time.monotonic() - self._start_began
         return self._room.why_nothing_runs(len(starting), since, begun=begun)
 
@@ -181,6 +183,23 @@ class RayExecutor:
         for item in list(self._evaluators.values()):
             self._let_go(item)
         self._wanted = 0
+        self._report()
+
+    def _survey(self) -> None:
+        """Look what the cluster has, and give up the evaluators whose nodes are gone."""
+        try:
+            if (news := self._room.listen()) is not None:
+                self._news.append(news)
+            if self._room.is_silent:
+                return
+            self._room.survey()
+        except ClusterError as error:
+            self._fatal = error
+            return
+        for item in list(self._evaluators.values()):
+            node_id = item.node_id or item.request.node_id
+            if not self._room.has(node_id):
+                self._lose(item, failures.NODE_LOST, f"node {node_id} is gone")
         self._report()
 
     def _report(self) -> None:
@@ -232,7 +251,7 @@ class RayExecutor:
         alive: whether there is a Ray that can be asked to.
         """
         del self._evaluators[item.id]
-        if alive:
+        if alive and not self._room.is_silent:
             ray.kill(item.handle, no_restart=True)
         self._give_back(item, item.run_ids)
 

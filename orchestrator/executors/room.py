@@ -34,14 +34,23 @@ UNUSABLE_DEVICES = 3
 class Room:
     """What the cluster has room for. Raises `ResourcesError` if that is nothing, ever."""
 
-    def __init__(self, cluster: Cluster, resources: Resources, *, timed: bool) -> None:
+    def __init__(
+        self, cluster: Cluster, resources: Resources, *, timed: bool, silent_seconds: float
+    ) -> None:
         self._cluster, self._resources, self._timed = cluster, resources, timed
+        self._silent_seconds = silent_seconds
         self._avoided: dict[str, float] = {}
         self._left_out: dict[str, str] = {}
         self._unusable: Counter[str] = Counter()
         self._alive: set[str] = set()
         self.requests = self._requests()
         self._surveyed_at = self._had_room_at = time.monotonic()
+        self._silent_since: float | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the head does not answer, so that Ray must not be asked for anything."""
+        return self._silent_since is not None
 
     @property
     def left_out(self) -> Collection[str]:
@@ -51,6 +60,27 @@ class Room:
     def is_due(self) -> bool:
         """Tell whether it is time for `survey`."""
         return time.monotonic() - self._surveyed_at > SURVEY_SECONDS
+
+    def listen(self) -> str | None:
+        """Ask the head for a sign of life; return what there is to say if that has changed.
+
+        Raises `ClusterError` if it has been silent for too long.
+        """
+        now, address = time.monotonic(), self._cluster.address
+        if self._cluster.head_answers():
+            news = f"the cluster's head answers again ({address})" if self.is_silent else None
+            self._silent_since = None
+            return news
+        self._surveyed_at = now
+        if self._silent_since is None:
+            self._silent_since = now
+            return f"the cluster's head does not answer ({address}); what runs there goes on"
+        if now - self._silent_since > self._silent_seconds:
+            raise ClusterError(
+                f"the cluster's head ({address}) has not answered for {self._silent_seconds:.0f} "
+                "s: what is done is in the store; start the cluster again and launch again"
+            )
+        return None
 
     def survey(self) -> None:
         """Look what there is. Raises `ClusterError` if there has been nothing for too long."""
@@ -90,6 +120,8 @@ class Room:
             return failures.NODE_LOST
         if isinstance(error, ray.exceptions.ActorUnschedulableError) or "NodeAffinity" in text:
             return failures.NODE_LOST  # it was meant for a node that is gone, or that is drained
+        if not self._cluster.head_answers():
+            return failures.NODE_LOST  # with the head, its node is gone as well
         place = node_id or target
         if place is not None and not self._cluster.is_alive(place):
             return failures.NODE_LOST
@@ -119,6 +151,9 @@ class Room:
 
         starting: evaluators that are not there yet, for so many seconds; begun: one has a process.
         """
+        if self._silent_since is not None:
+            silent = time.monotonic() - self._silent_since
+            return f"the cluster's head has not answered for {silent:.0f} s"
         if not self.requests:
             lost = time.monotonic() - self._had_room_at
             limit = ROOMLESS_SECONDS / 60

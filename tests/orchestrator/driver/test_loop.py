@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.driver.loop import LaunchOptions, run_sweep
-from orchestrator.errors import StoreError
+from orchestrator.errors import ClusterError, StoreError
+from orchestrator.executors.base import Happened, Update
 from orchestrator.executors.inline import InlineExecutor
 from orchestrator.progress.snapshot import Running, Snapshot
 from orchestrator.store import group_commit
@@ -20,7 +21,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep import PlannedEvaluation, Sweep
 from tests.support.crashing_evaluator import span
 from tests.support.sweeps import Listening, ok_run_ids, row, run_ids, spec, sweep_of
-from workers.contract.events import Assignment, Progress
+from workers.contract.events import Assignment, Finished, Progress
 
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 
@@ -114,6 +115,34 @@ def test_a_model_that_does_not_load_fails_all_its_evaluations_fast(tmp_path: Pat
     tried = [r for r in rows if not r["error_message"].startswith("not run")]
     assert len(tried) == 2
     assert {r["error_kind"] for r in rows} == {"model_load"}
+
+
+class ClusterThatGoes(InlineExecutor):
+    """Tells of a number of results, all at once, and is then gone."""
+
+    left = 3
+
+    def wait(self, timeout: float) -> Sequence[Update]:
+        if self.left == 0:
+            raise ClusterError("gone")
+        updates: list[Update] = []
+        while not any(isinstance(each, Happened) and ended(each) for each in updates):
+            updates += super().wait(timeout)
+        self.left -= 1
+        return updates
+
+
+def ended(update: Happened) -> bool:
+    return isinstance(update.event, Finished)
+
+
+def test_what_had_finished_is_kept_when_the_cluster_goes(tmp_path: Path) -> None:
+    listener, executor = Listening(), ClusterThatGoes(evaluator=CRASHING)
+    with pytest.raises(ClusterError, match="gone"):
+        run_sweep(sweep_of(9), Store(tmp_path), executor, LaunchOptions(), listener)
+    assert len(listener.rows) == 3
+    assert ok_run_ids(Store(tmp_path)) == sorted(row["run_id"] for row in listener.rows)
+    assert read_drivers(Store(tmp_path).storage) == {}
 
 
 def test_fail_fast_stops_at_the_first_failure(tmp_path: Path) -> None:
