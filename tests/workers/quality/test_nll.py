@@ -48,8 +48,8 @@ def test_parallel_streaming_equals_the_rolling_cache_over_thousands_of_evictions
     name, n_sink, window_size
 ):
     ours, original, ids = subject(name)
-    if n_sink != 4:  # a token loop in float64 takes its time: a thousand evictions will do
-        ids = ids[: len(ids) // 3]
+    if (n_sink, window_size) != (4, 128):  # a loop in float64 takes its time: hundreds will do
+        ids = ids[: len(ids) // 5]
     expected = rolling_cache_nll(original, ids, n_sink, window_size)
     for chunk in CHUNKS:
         actual = parallel(ours, ids, Visibility(n_sink, window_size), chunk)
