@@ -1,4 +1,4 @@
-"""What is set for other programs decides nothing: every command in a dozen hostile environments.
+"""What is set for other programs decides nothing: every command in hostile environments.
 
 Outputs are compared byte for byte with those of a quiet environment.
 """
@@ -30,21 +30,34 @@ COMMANDS = (
 )
 RC = "savefig.bbox: tight\nfont.size: 30\ntext.usetex: True\nbackend: TkAgg\naxes.grid: False\n"
 MODULES = ("numpy", "pandas", "yaml", "pyarrow", "matplotlib", "workers", "torch")
+NOWHERE = "/proc/nowhere"
 HOSTILE: Mapping[str, Mapping[str, str]] = {
-    "notebook": {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
-    "display": {"MPLBACKEND": "TkAgg", "DISPLAY": ":77"},
-    "ascii": {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"},
-    "latin": {"LC_ALL": "de_DE.ISO-8859-1", "LANG": "de_DE", "PYTHONUTF8": "0"},
-    "home": {"HOME": "/proc/nowhere", "XDG_CACHE_HOME": "/proc/nowhere"},
-    "tmp": {"TMPDIR": "/proc/nowhere"},
-    "long": {"HOME": "/" + "h" * 200, "TMPDIR": "/" + "t" * 200},
-    "ray": {"RAY_ADDRESS": "10.1.2.3:6379", "RAY_LOG_TO_STDERR": "1", "RAY_TMPDIR": "/proc/x"},
-    "proxy": dict.fromkeys(("http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
-    "threads": {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_VERBOSE": "1"},
-    "python": {"PYTHONWARNINGS": "error", "PYTHONHASHSEED": "7", "PYTHONOPTIMIZE": "1"},
-    "colour": {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "TERM": "dumb", "NO_COLOR": ""},
-    "logs": {"TORCH_LOGS": "garbage", "TRANSFORMERS_VERBOSITY": "loud", "RAY_USE_TLS": "1"},
-    "zone": {"TZ": "Asia/Kathmandu", "LANGUAGE": "de:fr", "LC_NUMERIC": "de_DE.UTF-8"},
+    "notebook in ascii": {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONCOERCECLOCALE": "0",
+        "LC_ALL": "C", "PYTHONIOENCODING": "ascii",
+        **dict.fromkeys(("http_proxy", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
+    },
+    "display in latin": {
+        "MPLBACKEND": "TkAgg", "DISPLAY": ":77", "PYTHONUTF8": "0",
+        "LC_ALL": "de_DE.ISO-8859-1", "LANG": "de_DE",
+        "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_VERBOSE": "1",
+    },
+    "no home, colour": {
+        "HOME": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "TERM": "dumb", "NO_COLOR": "",
+        "FORCE_COLOR": "1", "CLICOLOR_FORCE": "1",
+    },
+    "no tmp, strict python": {
+        "TMPDIR": NOWHERE, "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "1",
+        "PYTHONHASHSEED": "7",
+    },
+    "long paths, logs": {
+        "HOME": "/" + "h" * 200, "TMPDIR": "/" + "t" * 200,
+        "TORCH_LOGS": "garbage", "TRANSFORMERS_VERBOSITY": "loud", "RAY_USE_TLS": "1",
+    },
+    "ray and zone of others": {
+        "RAY_ADDRESS": "10.1.2.3:6379", "RAY_LOG_TO_STDERR": "1", "RAY_TMPDIR": "/proc/x",
+        "TZ": "Asia/Kathmandu", "LANGUAGE": "de:fr", "LC_NUMERIC": "de_DE.UTF-8",
+    },
 }
 
 
