@@ -16,6 +16,8 @@ from orchestrator.cli import sweep
 PROGRAMS = {"sweep": sweep, "analysis": analysis}
 EXPECTED = {"submit": 1}
 """Exit codes that are not 0: no cluster's head answers here."""
+SHORTER = ("dataset=pydoc", "max_tokens=400", "decode_tokens=8", "repeats=1")
+"""What the sweeps of the examples are cut down to."""
 ORDER = ("init", "launch", "plan", "status", "fetch", "export", "import")
 """What makes the files that the others read."""
 
@@ -46,6 +48,8 @@ def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for program, example in examples():
         words = shlex.split(example.replace("HEAD:8265", "127.0.0.1:9"))
+        if words[1] in ("launch", "plan"):
+            words += [word for change in SHORTER for word in ("--set", change)]
         done = CliRunner().invoke(PROGRAMS[program], words[1:])
         assert done.exit_code == EXPECTED.get(words[1], 0), f"{example}: {done.output}"
         assert "Traceback" not in done.output
