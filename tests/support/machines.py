@@ -179,12 +179,15 @@ class Machine:
 
 @contextmanager
 def machines(environment: Mapping[str, str] | None = None) -> Iterator[dict[str, Machine]]:
-    """Start the four; the laptop has a checkout in ~/sinksweep and reaches the others by SSH."""
+    """Start the four; the laptop has a checkout in ~/sinksweep and reaches the others by SSH.
+
+    environment: what is set for everyone who comes in by SSH, as /etc/environment would.
+    """
     with tempfile.TemporaryDirectory(prefix="ss", ignore_cleanup_errors=True) as scratch:
         root = Path(scratch)
         root.chmod(0o755)
         _make_environment(root / "env")
-        folders = {name: _make_folder(root, name) for name in ADDRESSES}
+        folders = {name: _make_folder(root, name, environment or {}) for name in ADDRESSES}
         _make_checkout(folders["laptop"] / "home" / "sinksweep")
         keep = [
             path
@@ -213,7 +216,7 @@ def _make_environment(folder: Path) -> None:
         script.chmod(script.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 
-def _make_folder(root: Path, name: str) -> Path:
+def _make_folder(root: Path, name: str, environment: Mapping[str, str]) -> Path:
     folder = root / name
     for part in ("home/.ssh", "home/.sshd", "tmp"):
         (folder / part).mkdir(parents=True)
@@ -228,7 +231,9 @@ def _make_folder(root: Path, name: str) -> Path:
         if Path("/etc/skel", skeleton).exists():
             shutil.copy(f"/etc/skel/{skeleton}", home)
     (home / "sinksweep-venv").symlink_to(root / "env")
-    (home / ".sshd" / "config").write_text(_SSHD_CONFIG)
+    settings = " ".join(f"{key}={value}" for key, value in environment.items())
+    given = f"SetEnv {settings}\n" if settings else ""
+    (home / ".sshd" / "config").write_text(_SSHD_CONFIG + given)
     _make_key(home / ".sshd" / "key")
     own = root / "laptop" / "home" / ".ssh" / "id_ed25519"  # how its user got in so far
     if name == "laptop":
