@@ -10,6 +10,7 @@ needs nothing but what the layer before it gave. Recurrent mixers read the text 
 """
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -77,9 +78,10 @@ class _PutBack:
         text = torch.arange(full + len(seen))
         self._row = (text - full).clamp(min=0)
         self._column = torch.where(text <= full, text, seen.shape[1] - 1)
-        for layer in _decoder_layers(model):
+        layers = _decoder_layers(model)
+        for layer in layers:
             layer.register_forward_pre_hook(self._put_back, with_kwargs=True)
-        for mixer in _recurrent_mixers(model):
+        for mixer in _recurrent_mixers(model, set(layers)):
             mixer.register_forward_pre_hook(self._as_text, with_kwargs=True)
             mixer.register_forward_hook(self._as_rows)
 
@@ -132,13 +134,12 @@ def _decoder_layers(model: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _recurrent_mixers(module: nn.Module) -> list[nn.Module]:
-    """Return the outermost modules below a layer that carry a state."""
+def _recurrent_mixers(module: nn.Module, layers: Collection[nn.Module]) -> list[nn.Module]:
+    """Return the outermost modules that carry a state, below the layers themselves."""
     found = []
     for child in module.children():
-        marked = any(hasattr(child, mark) for mark in RECURRENT_MARKS)
-        if marked and not hasattr(child, "mlp") and "Layer" not in type(child).__name__:
+        if child not in layers and any(hasattr(child, mark) for mark in RECURRENT_MARKS):
             found.append(child)
         else:
-            found += _recurrent_mixers(child)
+            found += _recurrent_mixers(child, layers)
     return found

@@ -94,7 +94,14 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {
         "num_hidden_layers": 3,
         "layer_types": ["full_attention", "sliding_attention", "full_attention"],
     },
+    "dots3_note_audio_encoder": {"adapter_input_size": 64, "adapter_out_dim": 64},
     "dots3_note_text": {"num_key_value_heads": 4},
+    "dots3_note_vision_encoder": {
+        "adapter_in_dim": 64,
+        "adapter_out_dim": 64,
+        "mlp_layer_types": ["dense"],
+        "per_layer_config": {},
+    },
     "gemma3n_text": {
         "num_hidden_layers": 6,
         "num_kv_shared_layers": 2,
@@ -212,3 +219,20 @@ SPECIAL: Mapping[str, Mapping[str, Any]] = {
     },
     "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
 }
+
+DRAFTER = (
+    "it drafts for another model of its family, whose keys its layers read, and predicts nothing "
+    "alone; name the model that it drafts for"
+)
+MUSIC = (
+    "its configuration is that of three models, which transformers does not make a causal "
+    "language model of; what it predicts is sound, not text"
+)
+NOT_BUILT: Mapping[str, str] = {
+    "gemma3n": "its vision part needs the package timm; `gemma3n_text` is the same language model",
+    "gemma4_assistant": DRAFTER,
+    "gemma4_unified_assistant": DRAFTER,
+    "musicgen": MUSIC,
+    "musicgen_melody": MUSIC,
+}
+"""Why there is no tiny model of a type."""

@@ -36,6 +36,8 @@ REPRESENTATIVES = {
     "qwen3_5_moe_text": "experts between which rounding may choose",
     "moshi": "a head without logits for the last ids",
     "got_ocr2": "options that are handed down to every layer",
+    "gemma4_unified": "a mask that knows the pictures of its text",
+    "granitemoehybrid": "a state in layers that are called layers",
 }
 
 NATIVE = [
@@ -53,7 +55,7 @@ REFUSED = {
     "opt": "absolute positions|order of the tokens",
     "bert": "absolute positions",
     "gpt_neo": "AttentionInterface",
-    "mamba": "AttentionInterface|cannot be run",
+    "mamba": "does not attend",
     "llama4_text": "another rule than a sliding window",
     "deepseek_v32": "'indices'",
     "hunyuan_v1_dense": "changed after the rotation",

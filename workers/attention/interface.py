@@ -263,6 +263,10 @@ KNOWN_OPTIONS = frozenset({"position_ids", "s_aux", "cache_position", "logits_to
 
 The last is our own choice of rows, which some models hand down to every layer.
 """
+WHAT_OPTIONS_DO = {
+    "indices": "chooses the keys that a query sees by a learned index",
+    "position_bias": "adds to the scores by how far away a key is",
+}
 
 
 def _dispatch(
@@ -278,9 +282,10 @@ def _dispatch(
     """Carry one layer's call to the active pass (signature of transformers' interface)."""
     for name, option in options.items():
         if isinstance(option, Tensor) and name not in KNOWN_OPTIONS:
+            does = WHAT_OPTIONS_DO.get(name, "changes what a query sees")
             raise UnsupportedModelError(
-                f"{type(module).__name__} gives its attention {name!r}, which we would leave out "
-                "(see docs/models.md)"
+                f"{type(module).__name__} gives its attention {name!r}, which {does}, and which "
+                "a cache of recent keys would leave out (see docs/models.md)"
             )
     call = LayerCall(
         layer=next(_calls.get()),

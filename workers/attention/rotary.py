@@ -4,7 +4,7 @@ A model called with `position_ids` of zero leaves queries and keys unrotated (co
 sin 0 = 0, times the model's own attention scaling, which thereby stays in). The attention then
 rotates them itself: a key once, at its true position; a query at its true position for the
 recent keys and at min(t, B) for the sinks. Su et al., RoFormer, arXiv 2104.09864. How a layer
-places its heads is not believed but found by running it (`workers/attention/probe.py`).
+places its heads is not believed but found by running it (`workers/attention/probing/probe.py`).
 
 Float32 angles would be off by 4e-3 rad at position 65K and by 0.24 rad at 4M.
 """

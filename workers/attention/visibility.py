@@ -7,6 +7,7 @@ and the first query that misses a token is t = B + 1 (Xiao et al., arXiv 2309.17
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -147,6 +148,7 @@ def own_window(rule: Callable[..., Tensor]) -> int | None:
 
     Raises `UnsupportedModelError` for any other rule (chunks, blocks, both directions).
     """
+    _prolong(rule, MASKED_QUERIES[-1] + 2)
     found: set[int | None] = set()
     unrestricted = 0
     zero = torch.tensor(0)
@@ -169,3 +171,23 @@ def own_window(rule: Callable[..., Tensor]) -> int | None:
             "tokens that are seen), so no cache of recent keys is what it sees"
         )
     return window
+
+
+def _prolong(rule: Any, length: int) -> None:
+    """Let a rule speak of longer texts than the one that it was made for.
+
+    It may hold a number per token, [batch, n]: of the picture that the token belongs to (Gemma 4),
+    of its text, or whether it is padding. What all tokens of a text have, later ones have too.
+    """
+    held = [cell.cell_contents for cell in getattr(rule, "__closure__", None) or ()]
+    for inner in (part for one in held for part in (one if isinstance(one, tuple) else (one,))):
+        if callable(inner) and not isinstance(inner, Tensor):
+            _prolong(inner, length)
+    for cell, of_tokens in zip(getattr(rule, "__closure__", None) or (), held, strict=True):
+        if isinstance(of_tokens, Tensor) and of_tokens.ndim == 2 and of_tokens.shape[1] < length:
+            if not bool((of_tokens == of_tokens[:, :1]).all()):
+                raise UnsupportedModelError(
+                    "a layer hides keys by what their tokens are, not by how far away they are, so "
+                    "no cache of recent keys is what it sees (see docs/models.md)"
+                )
+            cell.cell_contents = of_tokens[:, :1].expand(-1, length)

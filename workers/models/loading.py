@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from workers.attention.interface import LayerShape
 from workers.attention.native import NATIVE_FAMILIES
-from workers.attention.probe import probe
+from workers.attention.probing.probe import probe
 from workers.attention.rotary import Rotary
 from workers.contract.errors import ModelLoadError, NumericalError
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec, loading_key

@@ -18,6 +18,7 @@ from torch import Tensor
 from workers.attention.chunked import ChunkedPass, State
 from workers.attention.interface import NAME, empty_states, run, switch, using
 from workers.attention.native import check_native
+from workers.attention.probing.refusals import refused_if_it_fails
 from workers.attention.ring import RingPass
 from workers.attention.rotary import Rotary
 from workers.attention.visibility import DENSE, Visibility
@@ -60,7 +61,7 @@ def self_check(
     the parallel pass is not the rolling cache.
     """
     roomy = _float32_fits(loaded, free_bytes)
-    with in_float32(loaded.model, copied=roomy) as model:
+    with refused_if_it_fails(loaded.model), in_float32(loaded.model, copied=roomy) as model:
         if loaded.rotary is None:
             check_native(model, loaded.vocab_size, loaded.device)
             return None

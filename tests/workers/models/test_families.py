@@ -1,6 +1,7 @@
 """A type for every mechanism against the oracle, others refused with their reason."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_the_oracle_is_the_rolling_cache_of_the_papers_authors():
     expected = rolling_cache_nll(model, ids, 3, 20)
     # transformers' own angles are float32 in every precision
     torch.testing.assert_close(replayed, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["granitemoehybrid", "bamba", "qwen3_next"])
+def test_a_cache_shorter_than_the_memory_of_a_state_is_exact(model_type):
+    """The oracle had let some states see the cache alone, which longer caches hide."""
+    model, ids = tiny_transformer(model_type), random_ids(40)
+    expected = replayed_nll(model, ids, 1, 4)
+    actual = losses(tiny(model_type), ids, Visibility(1, 4), chunk=7)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=5e-4)
 
 
 @pytest.mark.parametrize(("model_type", "reason"), REFUSED.items())
@@ -105,6 +115,11 @@ def test_every_type_of_transformers_ended_in_a_verdict():
     assert list(found) == list(MODEL_TYPES)
     assert set(found.values()) <= {*SUPPORTED, "refused", "not built"}
     assert sum(status in SUPPORTED for status in found.values()) >= 100
+
+
+def test_no_reason_is_what_some_code_raised():
+    raised = re.compile(r"Error|Exception|has no attribute|out of bounds|number of dimensions")
+    assert [found["reason"] for found in RECORD["types"] if raised.search(found["reason"])] == []
 
 
 def test_the_types_tested_here_ended_like_that_in_the_census():

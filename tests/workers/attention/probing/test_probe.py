@@ -5,15 +5,17 @@ import copy
 import pytest
 import torch
 from transformers.masking_utils import (
+    blockwise_overlay,
     causal_mask_function,
     chunked_causal_mask_function,
+    or_masks,
     sliding_window_bidirectional_mask_function,
     sliding_window_causal_mask_function,
 )
 
 from benchmarks.families.census import in_bfloat16
 from tests.support.models import tiny, tiny_transformer
-from workers.attention.probe import probe
+from workers.attention.probing.probe import probe
 from workers.attention.rotary import LENGTHENED
 from workers.attention.visibility import own_window
 from workers.contract.errors import UnsupportedModelError
@@ -41,6 +43,19 @@ def test_chunks_are_no_sliding_window(size):
 def test_a_rule_that_shows_later_tokens_is_refused():
     with pytest.raises(UnsupportedModelError, match="later"):
         own_window(sliding_window_bidirectional_mask_function(64))
+
+
+@pytest.mark.parametrize("window", [23, None])
+def test_a_rule_that_knows_the_pictures_of_its_text_is_read_beyond_it(window):
+    """As Gemma 4 makes it: of three tokens, none of which belongs to a picture."""
+    base = causal_mask_function if window is None else sliding_window_causal_mask_function(window)
+    assert own_window(or_masks(base, blockwise_overlay(torch.full((1, 3), -1)))) == window
+
+
+def test_a_rule_by_what_tokens_are_is_refused():
+    pictures = blockwise_overlay(torch.tensor([[-1, 0, 0]]))
+    with pytest.raises(UnsupportedModelError, match="by what their tokens are"):
+        own_window(or_masks(causal_mask_function, pictures))
 
 
 def test_two_kinds_of_layers_have_a_placement_and_a_window_each():
@@ -125,23 +140,3 @@ def test_a_drift_is_refused_wherever_it_becomes_visible(seen_from):
 def test_a_norm_behind_the_rotation_is_no_rotation():
     with pytest.raises(UnsupportedModelError, match="changed after the rotation"):
         tiny("hunyuan_v1_dense")
-
-
-def test_attention_that_never_arrives_here_is_refused():
-    with pytest.raises(UnsupportedModelError, match="AttentionInterface"):
-        probe(tiny_transformer("gpt_neox_japanese"))
-
-
-def test_whatever_a_model_raises_while_it_is_probed_is_a_refusal(monkeypatch):
-    model = tiny_transformer("llama", num_hidden_layers=1)
-    monkeypatch.setattr(type(model), "forward", lambda *_, **__: 1 / 0)
-    with pytest.raises(UnsupportedModelError, match="by transformers itself"):
-        probe(model)
-
-
-def test_whose_fault_it_is_that_a_model_does_not_run_is_said():
-    heads_of_another_size = tiny_transformer("helium", head_dim=24)
-    with pytest.raises(UnsupportedModelError, match="by transformers itself"):
-        probe(heads_of_another_size)
-    with pytest.raises(UnsupportedModelError, match="with an attention of ours"):
-        probe(tiny_transformer("xglm"))

@@ -10,31 +10,29 @@ precision a length-dependent frequency looks like rounding just beyond its lengt
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from workers.attention.interface import (
     NAME,
     LayerCall,
     LayerShape,
-    empty_states,
     forward,
     noting_masks,
-    run,
     switch,
     using,
 )
+from workers.attention.probing.arrivals import Arrivals, arrived
+from workers.attention.probing.paths import recurrence, refuse_positions_in_values
+from workers.attention.probing.refusals import not_ours, refused_if_it_fails
 from workers.attention.rotary import (
-    ROUNDING,
     Placement,
     Rotary,
     candidates,
     frequencies_of,
-    relative_distance,
     stated_lengths,
     unexplained,
 )
@@ -46,12 +44,9 @@ NEAR = (1, 17, 60)
 """Positions by which a layer's placement is chosen, below the lengths that are stated."""
 FAR = (97, 131, 257, 600, 1025, 2049, 4097, 8193, 33_000, 100_000)
 """Further positions at which it has to hold; else the model is limited to those below."""
-TOKENS = 4
 GRADUAL = 0.5
 """Share of what rounding is allowed, just below a limit, from which on it is no threshold: what
 depends on a length jumps there, from a tenth of that; a drift has been there all along."""
-LOST = 20 * ROUNDING[torch.float32]
-"""Relative difference of the logits beyond which a text in two parts is not the text."""
 
 
 @dataclass(frozen=True)
@@ -62,65 +57,27 @@ class Probed:
     layers: tuple[LayerShape, ...]
 
 
-@dataclass
-class _Reading:
-    """A pass that notes what arrives and passes the values on, unmixed."""
-
-    calls: list[LayerCall] = field(default_factory=list)
-
-    def attend(self, call: LayerCall) -> Tensor:
-        """Note one layer's call."""
-        if call.key.shape[2] != call.query.shape[2]:
-            raise UnsupportedModelError("a layer attends to keys that are not those of the text")
-        self.calls.append(call)
-        groups = call.query.shape[1] // call.value.shape[1]
-        return call.value.repeat_interleave(groups, dim=1)
-
-
 def probe(model: PreTrainedModel) -> Probed:
     """Switch a model to our attention and find out what its layers do with positions.
 
     Raises `UnsupportedModelError`, with the reason, for whatever we could not repeat exactly.
     """
     switch(model, NAME)
-    try:
-        with torch.inference_mode(), in_float32(model, copied=False):
-            return _probed(model)
-    except (UnsupportedModelError, torch.OutOfMemoryError, torch.AcceleratorError):
-        raise
-    except Exception as error:  # model code of any kind runs here
-        what = "with an attention of ours" if _runs_alone(model) else "by transformers itself"
-        raise UnsupportedModelError(
-            f"{type(model).__name__} cannot be run {what} ({type(error).__name__}: {error})"
-        ) from error
-
-
-def _runs_alone(model: PreTrainedModel) -> bool:
-    """Tell whether a model's own forward works: sizes in a configuration may contradict."""
-    switch(model, "eager")
-    ids = torch.ones((1, 3), dtype=torch.int64, device=model.get_input_embeddings().weight.device)
-    try:
-        with torch.inference_mode():
-            model(input_ids=ids, use_cache=False)
-    except Exception:  # model code of any kind runs here, too
-        return False
-    return True
+    with refused_if_it_fails(model), torch.inference_mode(), in_float32(model, copied=False):
+        return _probed(model)
 
 
 def _probed(model: PreTrainedModel) -> Probed:
-    at_zero = _read(model, 0)
+    at_zero = arrived(model, 0)
     if not at_zero:
-        raise UnsupportedModelError(
-            f"the attention of {type(model).__name__} does not go through transformers' "
-            "AttentionInterface, so its keys cannot be streamed (see docs/models.md)"
-        )
-    _refuse_positions_in_values(at_zero, _read(model, 1))
-    recurrent, one_pass = _recurrence(model)
+        raise UnsupportedModelError(not_ours(model))
+    refuse_positions_in_values(model, at_zero)
+    recurrent, one_pass = recurrence(model)
     windows = _own_windows(model)
     frequencies = frequencies_of(model)
     stated = stated_lengths(model.config.get_text_config(decoder=True))
     last = max(NEAR[0], min(stated, default=NEAR[-1]))
-    near = {position: _read(model, position) for position in NEAR if position <= last}
+    near = {position: arrived(model, position) for position in NEAR if position <= last}
     known = {
         dim: list(candidates(frequencies, dim)) for dim in {c.query.shape[-1] for c in at_zero}
     }
@@ -139,80 +96,8 @@ def _probed(model: PreTrainedModel) -> Probed:
         recurrent=recurrent,
         one_pass=one_pass,
     )
-    _read(model, 0)  # frequencies that change with the length go back to those of short texts
+    arrived(model, 0)  # frequencies that change with the length go back to those of short texts
     return Probed(rotary, _shapes(at_zero))
-
-
-def _read(model: PreTrainedModel, position: int) -> list[LayerCall]:
-    """Return what arrives in every layer for some tokens that all stand at one position."""
-    embeddings = model.get_input_embeddings()
-    step = max(1, embeddings.num_embeddings // (TOKENS + 1))
-    ids = torch.arange(1, TOKENS + 1, device=embeddings.weight.device)[:, None] * step
-    ids = ids % embeddings.num_embeddings
-    no_mask = torch.zeros((1, 1, 1, 1), device=ids.device)
-    reading = _Reading()
-    with using(reading):
-        forward(model, ids, torch.full_like(ids, position), attention_mask=no_mask)
-    return reading.calls
-
-
-def _refuse_positions_in_values(at_zero: Sequence[LayerCall], at_one: Sequence[LayerCall]) -> None:
-    for here, there in zip(at_zero, at_one, strict=True):
-        if relative_distance(here.value, there.value) > ROUNDING[here.value.dtype]:
-            raise UnsupportedModelError(
-                "positions are added to what the layers read (absolute positions, no rotary "
-                "position), so a cached token cannot move (see docs/models.md)"
-            )
-
-
-def _refuse_counted_positions(model: PreTrainedModel) -> None:
-    """Refuse a model that counts positions by itself, whatever it is told."""
-    ids = torch.ones((1, 3), dtype=torch.int64, device=model.get_input_embeddings().weight.device)
-    reading = _Reading()
-    with using(reading):
-        run(model, ids)
-    for call in reading.calls:
-        for part in (call.query, call.key):
-            if relative_distance(part[:, :, :1], part[:, :, -1:]) > ROUNDING[part.dtype]:
-                raise UnsupportedModelError(
-                    "positions follow the order of the tokens, not the position that the model "
-                    "is given, so a cached token cannot move (see docs/models.md)"
-                )
-
-
-def _recurrence(model: PreTrainedModel) -> tuple[bool, bool]:
-    """Tell whether tokens reach each other by a recurrent state, and only in one pass.
-
-    The second: the state is carried to one more token, but not to several at once. Raises
-    `UnsupportedModelError` if tokens reach each other in a way that the cache does not carry.
-    """
-    cache = empty_states(model)
-    stateful = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in cache.layers)
-    if not stateful:
-        _refuse_counted_positions(model)
-    if _lost(model, (3, 1), stateful=stateful) > LOST:
-        raise UnsupportedModelError(
-            f"the tokens of {type(model).__name__} reach each other by other ways than "
-            "attention through transformers' AttentionInterface and a recurrent state that "
-            "its cache carries (see docs/models.md)"
-        )
-    return stateful, stateful and _lost(model, (1, 3), stateful=True) > LOST
-
-
-def _lost(model: PreTrainedModel, parts: tuple[int, int], *, stateful: bool) -> float:
-    """Return how much of the last logits is lost when a text is run in two parts, at least."""
-    embeddings = model.get_input_embeddings()
-    generator = torch.Generator().manual_seed(0)
-    texts = torch.randint(embeddings.num_embeddings, (3, 1, sum(parts)), generator=generator)
-    lost = []
-    with using(_Reading()):
-        for ids in texts.to(embeddings.weight.device):
-            states = empty_states(model) if stateful else None
-            whole = run(model, ids)[:, -1:]
-            for part in ids.split(list(parts), dim=1):
-                last = run(model, part, states=states)[:, -1:]
-            lost.append(relative_distance(whole, last))
-    return min(lost)
 
 
 def _placement(
@@ -260,7 +145,7 @@ def _limit(
     """Kept, not read again: frequencies may still be those of the longest text so far."""
 
     def holds(position: int) -> bool:
-        layers = zip(chosen, at_zero, _read(model, position), strict=True)
+        layers = zip(chosen, at_zero, arrived(model, position), strict=True)
         seen[position] = [_excess(place, here, there, position) for place, here, there in layers]
         return max(seen[position]) <= 1
 
@@ -284,11 +169,11 @@ def _own_windows(model: PreTrainedModel) -> list[int | None]:
     """Read every layer's own sliding window from the rule of the mask that it gets."""
     device = model.get_input_embeddings().weight.device
     ids = torch.tensor([[1, 2, 3]], device=device) % model.get_input_embeddings().num_embeddings
-    reading = _Reading()
-    with using(reading), noting_masks() as rules:
+    arrivals = Arrivals()
+    with using(arrivals), noting_masks() as rules:
         forward(model, ids, torch.arange(3, device=device)[None])
     windows = [own_window(rule) for rule in rules]
-    return [None if call.mask is None else _of_mask(call.mask, windows) for call in reading.calls]
+    return [None if call.mask is None else _of_mask(call.mask, windows) for call in arrivals.calls]
 
 
 def _of_mask(mask: Tensor, windows: Sequence[int | None]) -> int | None:
