@@ -67,13 +67,17 @@ class Cluster:
             for _ in range(min(group.max_count, 10_000))
         ]
 
-    def head_answers(self) -> bool:
-        """Tell whether the head of a cluster that was joined answers a question within a second.
+    def identity(self) -> bytes | None:
+        """Return what tells this cluster from another at its address; None if its head is silent.
 
-        Ray keeps whoever asks a silent one anything for a minute, and then ends the process.
+        Ray keeps whoever asks a silent head anything for a minute, and then ends the process; and
+        it aborts who asks one that was started again, which is another cluster.
         """
+        if self.is_local:
+            return b"local"
+        status, reply = _answer_of(self.address, 1.0)
         silent = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-        return self.is_local or _answer_of(self.address, 1.0) not in silent
+        return None if status in silent else reply
 
     def is_alive(self, node_id: str) -> bool:
         """Tell whether a node is still there: known to be, and its raylet answers.
@@ -147,7 +151,7 @@ def _refuse_others(address: str, found: str) -> None:
     """
     has_certificates = os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")  # as Ray reads
     greets = has_certificates or _speaks_grpc(found)
-    answer = _answer_of(found) if greets else grpc.StatusCode.UNIMPLEMENTED
+    answer = _answer_of(found)[0] if greets else grpc.StatusCode.UNIMPLEMENTED
     if answer is grpc.StatusCode.UNIMPLEMENTED:
         raise ClusterError(
             f"--address {address}: something else than Ray answers there; a cluster's address is "
@@ -222,17 +226,16 @@ def _speaks_grpc(address: str) -> bool:
     return len(header) >= 4 and header[3] == _SETTINGS_FRAME
 
 
-def _answer_of(address: str, seconds: float = _PROBE_SECONDS) -> grpc.StatusCode:
-    """Return what is answered to a question that carries the token of this machine."""
+def _answer_of(address: str, seconds: float = _PROBE_SECONDS) -> tuple[grpc.StatusCode, bytes]:
+    """Ask for the cluster's id, with the token of this machine; return how that went, and it."""
     method = "/ray.rpc.NodeInfoGcsService/GetClusterId"
     try:
         with init_grpc_channel(address, (("grpc.enable_http_proxy", 0),)) as channel:
-            channel.unary_unary(method)(b"", timeout=seconds)
+            return grpc.StatusCode.OK, channel.unary_unary(method)(b"", timeout=seconds)
     except grpc.RpcError as error:
-        return error.code()
+        return error.code(), b""
     except ray.exceptions.AuthenticationError:  # a token should be there, and is not
-        return grpc.StatusCode.UNAUTHENTICATED
-    return grpc.StatusCode.OK
+        return grpc.StatusCode.UNAUTHENTICATED, b""
 
 
 def _parts(address: str) -> tuple[str, int]:

@@ -45,6 +45,7 @@ class Room:
         self._alive: set[str] = set()
         self.requests = self._requests()
         self._surveyed_at = self._had_room_at = time.monotonic()
+        self._identity = cluster.identity()
         self._silent_since: float | None = None
 
     @property
@@ -64,23 +65,28 @@ class Room:
     def listen(self) -> str | None:
         """Ask the head for a sign of life; return what there is to say if that has changed.
 
-        Raises `ClusterError` if it has been silent for too long.
+        Raises `ClusterError` if it has been silent for too long, or is another one.
         """
-        now, address = time.monotonic(), self._cluster.address
-        if self._cluster.head_answers():
+        now, address, identity = time.monotonic(), self._cluster.address, self._cluster.identity()
+        if identity == self._identity:
             news = f"the cluster's head answers again ({address})" if self.is_silent else None
             self._silent_since = None
             return news
         self._surveyed_at = now
-        if self._silent_since is None:
-            self._silent_since = now
-            return f"the cluster's head does not answer ({address}); what runs there goes on"
+        was_silent, self._silent_since = self.is_silent, self._silent_since or now
+        if identity is not None:
+            raise ClusterError(
+                f"the cluster's head ({address}) was started again and knows nothing of this "
+                "launch: what is done is in the store; launch again"
+            )
         if now - self._silent_since > self._silent_seconds:
             raise ClusterError(
                 f"the cluster's head ({address}) has not answered for {self._silent_seconds:.0f} "
                 "s: what is done is in the store; start the cluster again and launch again"
             )
-        return None
+        if was_silent:
+            return None
+        return f"the cluster's head does not answer ({address}); what runs there goes on"
 
     def survey(self) -> None:
         """Look what there is. Raises `ClusterError` if there has been nothing for too long."""
@@ -120,7 +126,7 @@ class Room:
             return failures.NODE_LOST
         if isinstance(error, ray.exceptions.ActorUnschedulableError) or "NodeAffinity" in text:
             return failures.NODE_LOST  # it was meant for a node that is gone, or that is drained
-        if not self._cluster.head_answers():
+        if self._cluster.identity() != self._identity:
             return failures.NODE_LOST  # with the head, its node is gone as well
         place = node_id or target
         if place is not None and not self._cluster.is_alive(place):

@@ -36,8 +36,9 @@ class Driver:
     """A running driver and everything it has started."""
 
     def __init__(
-        self, store: Path | str, count: int, *, on_ray: bool = False, **options: Any
+        self, store: Path | str, count: int, *, on_ray: bool | str = False, **options: Any
     ) -> None:
+        """Start it. on_ray: on a Ray of its own, or on the one at this address."""
         self.mark = uuid.uuid4().hex
         self.store = Path(store)
         command = [sys.executable, "-m", "tests.support.sweep_process", str(store), str(count)]
@@ -107,14 +108,17 @@ class Driver:
 
 
 @contextlib.contextmanager
-def _executor(on_ray: bool, evaluator: dict[str, Any], log_folder: str | None) -> Iterator[Any]:
+def _executor(
+    on_ray: bool | str, evaluator: dict[str, Any], log_folder: str | None
+) -> Iterator[Any]:
     if not on_ray:
         yield InlineExecutor(evaluator=CRASHING, options=evaluator)
         return
     from orchestrator.cluster.connection import connect  # Ray takes seconds to import
     from orchestrator.executors.ray_executor import RayExecutor
 
-    with connect(local=True) as cluster:
+    place = {"address": on_ray} if isinstance(on_ray, str) else {"local": True}
+    with connect(**place) as cluster:
         yield RayExecutor(
             cluster, Resources(), evaluator=CRASHING, options=evaluator, log_folder=log_folder
         )

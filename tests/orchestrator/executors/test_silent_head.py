@@ -7,6 +7,8 @@ to it, so a driver that runs beside one must not ask.
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,7 @@ from orchestrator.store.store import Store
 from orchestrator.sweep import Resources
 from tests.support.background import in_background
 from tests.support.ray_clusters import cluster_of, node_at_work
+from tests.support.sweep_process import ROOT, Driver
 from tests.support.sweeps import Listening, ok_run_ids, sweep_of
 
 pytestmark = pytest.mark.slow
@@ -99,3 +102,42 @@ def test_a_head_that_stays_silent_ends_the_sweep_with_all_that_is_done_kept(
     told = sorted(row["run_id"] for row in listener.rows)
     assert 0 < len(told) < len(sweep.evaluations)
     assert ok_run_ids(Store(tmp_path)) == told
+
+
+HEAD = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={
+    "num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.head_node.kill_gcs_server()
+print("killed", flush=True)
+sys.stdin.readline()
+cluster.head_node.start_gcs_server()
+print("started", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_head_that_was_started_again_is_another_cluster(tmp_path: Path) -> None:
+    """Ray would abort the driver that asks it for anything."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as head:
+        assert head.stdin is not None
+        assert head.stdout is not None
+        address = head.stdout.readline().strip()
+        driver = Driver(tmp_path / "store", 200, on_ray=address, seconds=0.5)
+        driver.until_rows(2)
+        for done in ("killed", "started"):
+            head.stdin.write("next\n")
+            head.stdin.flush()
+            assert head.stdout.readline().strip() == done
+            time.sleep(3.0)
+        assert "was started again and knows nothing of this launch" in driver.fails()
+        head.communicate("end\n")
