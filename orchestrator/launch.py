@@ -24,6 +24,7 @@ from orchestrator.progress.snapshot import Listener, Snapshot
 from orchestrator.reports.sizes import unavailable_here
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
+from orchestrator.words import counted
 from workers.contract.events import DEFAULT_EVALUATOR
 from workers.contract.spec import EvalSpec
 
@@ -79,7 +80,10 @@ def launch_sweep(
         # What the Hub does not give is said once.
         reasons = unavailable_here(sweep.evaluations[place].spec for place in remaining.todo)
         total = len(remaining.todo)
-        said = [f"{reason} ({count} of {total} evaluations)" for reason, count in reasons.items()]
+        said = [
+            f"{reason} ({count} of {counted(total, 'evaluation')})"
+            for reason, count in reasons.items()
+        ]
         if sum(reasons.values()) == total:
             raise UsageError("nothing can be run: " + "\n".join(said))
         for line in said:

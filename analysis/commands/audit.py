@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.commands.options import format_option, open_store, read_frame, row_options, warn
+from orchestrator.words import counted
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -39,7 +40,7 @@ def audit(form: str, strict: bool, **options: Any) -> None:
     else:
         for finding in found:
             click.echo(str(finding))
-        click.echo(f"{len(frame)} results, {len(found)} findings")
+        click.echo(f"{counted(len(frame), 'result')}, {counted(len(found), 'finding')}")
     if strict and any(finding.severity != "note" for finding in found):
         raise SystemExit(1)
 
@@ -49,7 +50,11 @@ def say_empty(store: "Store", *, strict: bool) -> None:
     from analysis.errors import AnalysisError
 
     attempts = store.trials(["status"]).num_rows
-    what = f"all {attempts} attempts failed" if attempts else "no attempt is stored there"
+    what = (
+        f"{counted(attempts, 'attempt')}, none with a result"
+        if attempts
+        else "no attempt is stored there"
+    )
     message = f"{store.uri} holds no results ({what}): nothing was checked"
     if strict:
         raise AnalysisError(f"--strict: {message}; sweep status --store {store.uri} says more")

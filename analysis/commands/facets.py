@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UsageError
+from orchestrator.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ def notes_left_out(
     )
     if hidden and lengths:
         yield (
-            f"{lengths} results at other lengths or revisions of a text are not shown; "
+            f"not shown: {counted(lengths, 'result')} at other lengths or revisions of a text; "
             "--where max_tokens=N shows them"
         )
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator.words import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -121,7 +123,8 @@ def tell_unusable(frame: "pd.DataFrame", *, strict: bool) -> None:
         return
     affected = frame["quality_unusable"].notna() | frame["speed_unusable"].notna()
     message = (
-        f"{affected.sum()} of {len(frame)} results have numbers that cannot be used "
+        f"{affected.sum()} of {counted(len(frame), 'result')} "
+        f"{'has' if affected.sum() == 1 else 'have'} numbers that cannot be used "
         f"({', '.join(names)}); `analysis audit` names them"
     )
     if strict:

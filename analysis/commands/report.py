@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.commands.options import open_store, read_frame, row_options, strict_option
+from orchestrator.words import counted
 
 if TYPE_CHECKING:
     from orchestrator.store.store import Store
@@ -65,7 +66,7 @@ def _follow(store: "Store", path: Path, options: dict[str, Any]) -> None:
             page.write_report(
                 page.render_report(store, frame, stride=options["stride"], refresh=refresh), path
             )
-            click.echo(f"{path}: {len(frame)} results")
+            click.echo(f"{path}: {counted(len(frame), 'result')}")
             before = parts
         if not runs:
             return

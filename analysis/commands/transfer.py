@@ -14,6 +14,7 @@ from analysis.commands.options import (
     warn,
 )
 from analysis.names import EXPORT_FORMATS
+from orchestrator.words import counted
 
 
 @click.command(name="import")
@@ -34,7 +35,8 @@ def import_(folder: Path, uri: str) -> None:
     store.append_trials(fresh)
     for reason in skipped:
         warn(f"skipped {reason}")
-    click.echo(f"{len(fresh)} rows imported into {store.uri}, {len(rows) - len(fresh)} were there")
+    there = len(rows) - len(fresh)
+    click.echo(f"{counted(len(fresh), 'row')} imported into {store.uri}, {there} there before")
 
 
 @click.command()

@@ -82,6 +82,15 @@ def _fix(axis: Axis, ticks: list[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def fewer_ticks(axis: Axis, inches: float, look: Look) -> None:
+    """Leave out ticks of a vertical axis for which a low panel has no room."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [float(tick) for tick in axis.get_ticklocs() if low <= tick <= high]
+    most = max(2, int(inches * 72 / (1.5 * look.type.tick)))
+    if len(ticks) > most:
+        axis.set_major_locator(FixedLocator(ticks[:: -(-len(ticks) // most)]))
+
+
 @dataclass(frozen=True)
 class Steps:
     """A horizontal axis of counts that double: their logarithm, so that 0 has a place too."""
@@ -109,9 +118,10 @@ def thin(axes: Axes, look: Look) -> None:
     if not ticks:
         return
     inches = axes.get_position().width * look.inches
-    low, high = axes.get_xlim()
+    scale = axes.xaxis.get_transform()
+    low, high = scale.transform(np.array(axes.get_xlim()))
     taken, kept = -np.inf, {}
-    places = [(place - low) / (high - low) * inches for place in axes.get_xticks()]
+    places = (scale.transform(np.array(axes.get_xticks())) - low) / (high - low) * inches
     # From the right: the largest value is always named.
     for number in range(len(ticks) - 1, -1, -1):
         half = fonts.width(ticks[number], look.type.tick) / 2 + 0.03
@@ -196,8 +206,11 @@ class _Placing:
         x, y = self.axes.transData.transform((label.x, y))
         if label.at_top:
             return self._try(replace(label), x, self.axes.bbox.y1 - 2 * self.pixel, (0, 0))
-        near = any(self._try(label, x, y, offset) for offset in NEAR)
-        return near or (leaders and any(self._try(label, x, y, offset) for offset in FAR))
+        # Where there is no room for all lines, the first says the value.
+        for one in (label, replace(label, text=label.text.partition("\n")[0])):
+            if any(self._try(one, x, y, offset) for offset in NEAR):
+                return True
+        return leaders and any(self._try(label, x, y, offset) for offset in FAR)
 
     def _try(self, label: Label, x: float, y: float, offset: tuple[int, int]) -> bool:
         x, y = x + offset[0] * self.pixel, y + offset[1] * self.pixel

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from analysis.drawing.axes import LINE, linear_ticks, log_ticks
+from analysis.drawing.axes import LINE, linear_ticks, log_ticks, thin
 from analysis.drawing.page import fonts
 from analysis.drawing.page.panels import Later
 from analysis.drawing.style import Look
@@ -27,6 +27,8 @@ NAME_LINES = 2
 """Lines of a name below a group of bars; longer names stand beside rows of dots."""
 NAME_SHARE = 0.36
 """Of a panel's width that the names beside rows of dots may take."""
+NARROWEST = 1.15
+"""Inches of a panel of rows without its names and numbers: axes, their ticks, and gaps."""
 ROW_LINES = 3
 ROW_GAP = 0.05
 INFINITE = "∞"
@@ -149,41 +151,76 @@ def _bar(
     text.xyann, text.anncoords = (0, 2.5), "offset points"
 
 
-def rows_height(chart: Chart, look: Look, columns: int) -> float:
-    """Return the inches that the rows of a chart take."""
-    _, lines = _rows_names(chart, look, columns)
-    return sum(lines) * look.type.tick * LINE / 72 + ROW_GAP * (len(lines) + 1)
+@dataclass(frozen=True)
+class Rows:
+    """How the rows of a chart stand among those of others."""
+
+    columns: int
+    """Panels side by side."""
+    order: tuple[int, ...] = ()
+    """Of the groups, where several panels share the names at their left; else by value."""
+    is_named: bool = True
+
+    @property
+    def gap(self) -> float:
+        """Inches between rows: close together where many facets share a page."""
+        return ROW_GAP / 3 if self.order else ROW_GAP
 
 
-def rows(axes: Axes, chart: Chart, look: Look, later: Later, columns: int) -> None:
-    """Draw one row of dots for each name, sorted by value, the values written at its end."""
-    names, lines = _rows_names(chart, look, columns)
-    # By the value of the last series, the smallest first, unknown ones last.
+def by_value(chart: Chart) -> tuple[int, ...]:
+    """Order the groups by the value of the last series, the smallest first, unknown ones last."""
     last = chart.series[-1].values.astype(float).reset_index(drop=True)
-    order = [int(group) for group in last.sort_values(na_position="last", kind="stable").index]
+    return tuple(int(group) for group in last.sort_values(kind="stable").index)
+
+
+def rows_height(chart: Chart, look: Look, among: Rows) -> float:
+    """Return the inches that the rows of a chart take."""
+    _, lines = _rows_names(chart, look, among)
+    return sum(lines) * look.type.tick * LINE / 72 + among.gap * (len(lines) + 1)
+
+
+def rows(axes: Axes, chart: Chart, look: Look, later: Later, among: Rows) -> None:
+    """Draw one row of dots for each name, the values written at its end."""
+    names, lines = _rows_names(chart, look, among)
+    order = among.order or by_value(chart)
     step = look.type.tick * LINE / 72
-    heights = np.array([lines[group] * step + ROW_GAP for group in order])
-    places = np.cumsum(heights) - heights / 2 + ROW_GAP / 2
+    heights = np.array([lines[group] * step + among.gap for group in order])
+    places = np.cumsum(heights) - heights / 2 + among.gap / 2
     _scale(axes, chart, vertical=False)
-    texts = _row_texts(chart, look.inches / columns * 0.3, look)
+    widest = max(fonts.width(line, look.type.tick) for name in names for line in name.split("\n"))
+    panel = (look.inches - widest) / among.columns if among.order else look.inches / among.columns
+    room = panel - NARROWEST - (0 if among.order else widest)
+    texts = _row_texts(chart, panel, room, look)
     for place, group in zip(places, order, strict=True):
         _row(axes, chart, group, place, texts[group], look)
-    axes.set_ylim(float(heights.sum()) + ROW_GAP, 0)
-    axes.set_yticks(places, [names[group] for group in order], linespacing=1.1)
+    axes.set_ylim(float(heights.sum()) + among.gap, 0)
+    written = [names[group] if among.is_named else "" for group in order]
+    axes.set_yticks(places, written, linespacing=1.1)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
+    later.names.append(lambda: thin(axes, look))
 
 
-def _row_texts(chart: Chart, room: float, look: Look) -> list[str]:
-    """Write the values of every row: the baseline's, ours, and a note where all have the room."""
-    texts = []
+def _row_texts(chart: Chart, panel: float, room: float, look: Look) -> list[str]:
+    """Write the values of every row: the baseline's, ours, and a note, as many as have room.
+
+    Where the panel is narrow, ours alone or none: the dots and the summary table say the rest.
+    """
+    every, ours = [], []
     for group in range(len(chart.names)):
-        values = [found[0] for one in chart.series if (found := one.at(group))]
-        texts.append(" → ".join(map(chart.write, values)) or chart.absent)
-    notes = [note.partition("\n")[0] for note in chart.notes] or [""] * len(texts)
-    noted = [", ".join(filter(None, pair)) for pair in zip(texts, notes, strict=True)]
-    fits = all(fonts.width(text, look.type.value) <= room for text in noted)
-    return noted if fits else texts
+        values = [chart.write(found[0]) for one in chart.series if (found := one.at(group))]
+        every.append(" → ".join(values) or chart.absent)
+        own = chart.series[-1].at(group)
+        ours.append(chart.write(own[0]) if own else chart.absent)
+
+    def fits(texts: list[str], room: float) -> bool:
+        return all(fonts.width(text, look.type.value) <= room for text in texts)
+
+    notes = [note.partition("\n")[0] for note in chart.notes] or [""] * len(every)
+    noted = [", ".join(filter(None, pair)) for pair in zip(every, notes, strict=True)]
+    if panel >= look.type.panel_width:
+        return noted if fits(noted, panel * 0.3) else every
+    return next((texts for texts in (every, ours) if fits(texts, room)), [""] * len(every))
 
 
 def _row(axes: Axes, chart: Chart, group: int, place: float, text: str, look: Look) -> None:
@@ -204,8 +241,9 @@ def _row(axes: Axes, chart: Chart, group: int, place: float, text: str, look: Lo
     written.set(va="center", color=look.ground.ink if found else look.ground.quiet)
 
 
-def _rows_names(chart: Chart, look: Look, columns: int) -> tuple[list[str], list[int]]:
-    room, size = look.inches / columns * NAME_SHARE, look.type.tick
+def _rows_names(chart: Chart, look: Look, among: Rows) -> tuple[list[str], list[int]]:
+    share = max(0.16, NAME_SHARE / 2 / among.columns) if among.order else NAME_SHARE / among.columns
+    room, size = look.inches * share, look.type.tick
     wrapped = [fonts.shorten(name, room, size, ROW_LINES) for name in chart.names]
     return ["\n".join(lines) for lines in wrapped], [len(lines) for lines in wrapped]
 

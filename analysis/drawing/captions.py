@@ -1,5 +1,6 @@
 """Sentences that several captions share; each is generated from the rows that were drawn."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -69,8 +70,16 @@ def device_name(selection: Selection, look: Look) -> str:
 
 
 def left_out(selection: Selection, look: Look) -> list[str]:
-    """Say how many results the figure does not show, and why."""
-    return [look.text(reason, count=count) for reason, count in selection.left_out]
+    """Say how many results the figure does not show, and why; facets say it together."""
+    return [] if look.facets > 1 else left_out_of([selection], look)
+
+
+def left_out_of(selections: Iterable[Selection], look: Look) -> list[str]:
+    """Say how many results figures of these groups do not show, and why."""
+    sums: Counter[str] = Counter()
+    for selection in selections:
+        sums.update(dict(selection.left_out))
+    return [look.text(reason, count=count) for reason, count in sums.items()]
 
 
 def runtime(selection: Selection, look: Look) -> list[str]:

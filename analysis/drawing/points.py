@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from analysis.drawing.axes import Label
+from analysis.drawing.axes import LINE, Label
 from analysis.drawing.page import fonts
 from analysis.drawing.style import LOOKS, Look
 
@@ -33,7 +34,7 @@ def points(
             continue  # filled ones have their entry in the legend even so
         name = look.name("hollow" if is_hollow else "streaming")
         (dots,) = axes.plot(part[x], part[value], marker, color=color, label=name)
-        dots.set(markeredgewidth=1.3, zorder=4)
+        dots.set(markeredgewidth=1.3, zorder=4, clip_on=part.empty)  # whole, also at 0
         dots.set_markerfacecolor(look.ground.panel if is_hollow else color)
     at_edge(axes, rows[~rows.index.isin(finite.index)][x], color, look)
 
@@ -54,7 +55,7 @@ def whiskered(axes: Axes, rows: pd.DataFrame, kind: str, name: str, look: Look) 
     color = look.colors[role]
     (line,) = axes.plot(rows["x"], rows["value"], style, color=color, marker=marker, label=name)
     # Larger than the points of the curve, to be seen behind those that coincide with it.
-    line.set(linewidth=look.type.line * 0.8, markersize=look.type.marker * 1.2)
+    line.set(linewidth=look.type.line * 0.8, markersize=look.type.marker * 1.2, clip_on=False)
     whole = rows[rows["low"].notna() & rows["high"].notna()]
     axes.vlines(whole["x"], whole["low"], whole["high"], color=color, linewidth=1.0)
 
@@ -81,9 +82,15 @@ def mark(
 
 
 def all_fit(axes: Axes, labels: list[Label], look: Look) -> bool:
-    """Tell whether the labels stand side by side without touching."""
+    """Tell whether the labels stand side by side without touching, in a third of the panel."""
     low, high = axes.get_xlim()
     inches = axes.get_position().width * look.inches
+    lines = max((label.text.count("\n") + 1 for label in labels), default=0)
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    tall = axes.get_position().height * float(figure.get_size_inches()[1])
+    if lines * look.type.value * LINE / 72 > 0.36 * tall:
+        return False
     end = -np.inf
     for label in sorted(labels, key=lambda one: one.x):
         half = max(fonts.width(line, look.type.value) for line in label.text.split("\n")) / 2

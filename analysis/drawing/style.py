@@ -7,7 +7,7 @@ meaning in greyscale.
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,7 +33,20 @@ ON_DARK: Mapping[str, str] = {
     "neutral": "#A3ADB5",
 }
 """The same hues, light enough for a dark ground."""
-HUES = ("#2E86AB", "#A23B72", "#F18F01", "#06A77D", "#5B4FA2", "#8C564B", "#6C757D", "#B5A300")
+HUES = (
+    "#2E86AB",
+    "#A23B72",
+    "#F18F01",
+    "#06A77D",
+    "#5B4FA2",
+    "#8C564B",
+    "#6C757D",
+    "#B5A300",
+    "#D62728",
+    "#17BECF",
+    "#1B3A6B",
+    "#E58FB1",
+)
 """Of the values that `--hue` tells apart, in their order."""
 DPI = 300
 WIDEST = 60.0
@@ -87,10 +100,16 @@ class Type:
     """Usual height of a panel, in inches."""
     panel_width: float
     """Panels stand side by side from this width on, in inches."""
+    facet_width: float
+    """What one of many facets takes at least, in inches."""
+    tallest: float
+    """Inches of panels above each other that a page holds; more facets make them lower."""
 
 
-PRINT = Type(8, 7.5, 7, 6.5, 6, 6, 4.5, 1.2, 1.5, 2.3)
-SLIDE = Type(13, 11, 10, 9.2, 8.6, 8.5, 7.5, 1.8, 2.5, 3.2)
+PRINT = Type(8, 7.5, 7, 6.5, 6, 6, 4.5, 1.2, 1.5, 2.3, 1.3, 7.5)
+SLIDE = Type(13, 11, 10, 9.2, 8.6, 8.5, 7.5, 1.8, 2.5, 3.2, 2.0, 9.0)
+CROWDED = 2
+"""With more facets than that, marks are smaller and lines thinner."""
 SLIDE_FROM = 8.0
 """Width in inches from which a figure is set in the larger type."""
 
@@ -115,6 +134,8 @@ class Look:
     with_caption: bool = True
     prefix: str = ""
     """Before every name in the legend: what `--hue` tells apart."""
+    facets: int = 1
+    """How many groups share the page."""
 
     @property
     def inches(self) -> float:
@@ -124,7 +145,10 @@ class Look:
     @property
     def type(self) -> Type:
         """The sizes of letters and marks at this width."""
-        return SLIDE if self.inches >= SLIDE_FROM else PRINT
+        usual = SLIDE if self.inches >= SLIDE_FROM else PRINT
+        if self.facets <= CROWDED:
+            return usual
+        return replace(usual, marker=0.65 * usual.marker, line=0.75 * usual.line)
 
     @property
     def ground(self) -> Ground:
@@ -164,7 +188,7 @@ class Look:
             "axes.linewidth": 0.8,
             "axes.titlecolor": ground.ink,
             "axes.titlelocation": "left",
-            "axes.titlepad": 4.0,
+            "axes.titlepad": 1 + sizes.tick * 0.62,  # above half a label at the top of the axis
             "axes.titlesize": sizes.panel,
             "axes.titleweight": "bold",
             "figure.facecolor": ground.paper,

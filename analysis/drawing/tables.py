@@ -89,11 +89,12 @@ def draw_table(axes: Axes, table: Table, box: Sequence[str], look: Look) -> None
     size, wide = look.type.value, room(look)
     axes.set(xlim=(0, wide), ylim=(height(table, box, look), 0))
     top = _box_height(box, look)
-    text = axes.text(0.07, 0.07, "\n".join(box), fontsize=look.type.value, va="top")
-    # It is broken at the sheet's width, so it must not narrow the panel that is measured by it.
-    text.set(linespacing=1.2, gid="box", in_layout=False)
-    frame = {"facecolor": look.ground.panel, "edgecolor": look.ground.rim, "lw": 0.8}
-    text.set_bbox({"boxstyle": "round,pad=0.4", **frame})
+    if box:
+        text = axes.text(0.07, 0.07, "\n".join(box), fontsize=look.type.value, va="top")
+        # It is broken at the sheet's width, so it must not narrow the panel that is measured by it.
+        text.set(linespacing=1.2, gid="box", in_layout=False)
+        frame = {"facecolor": look.ground.panel, "edgecolor": look.ground.rim, "lw": 0.8}
+        text.set_bbox({"boxstyle": "round,pad=0.4", **frame})
     stretch = (wide - _total(table)) / max(len(table.widths), 1)
     rows = [table.heads, *table.rows]
     for number, row in enumerate(rows):
@@ -115,7 +116,7 @@ def draw_table(axes: Axes, table: Table, box: Sequence[str], look: Look) -> None
 
 
 def _box_height(box: Sequence[str], look: Look) -> float:
-    return len(box) * look.type.value * 1.35 / 72 + 0.24
+    return len(box) * look.type.value * 1.35 / 72 + 0.24 if box else 0.0
 
 
 def _broken(

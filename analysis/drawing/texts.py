@@ -286,6 +286,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Not shown at this width: {names}.",
         "此宽度下未显示：{names}。",
     ),
+    "rows_left_out": (
+        "The page has room for {shown} of {count} rows; analysis table shows all.",
+        "页面可容纳 {count} 行中的 {shown} 行；analysis table 列出全部。",
+    ),
     "unusable_note": (
         "† cannot be used ({rules}) and is compared with nothing.",
         "† 不可用（{rules}），不与任何结果比较。",

@@ -68,7 +68,8 @@ class _Drawn:
         baseline = self._baseline(rows, "quality_partner", PERPLEXITY)
         known = _published(self.data, self.steps) if look.published else {}
         parts = [rows[list(PERPLEXITY)], baseline[["value", "low", "high"]]]
-        _span(axes, parts, list(known.values()), look)
+        paired = any(to_best(self.data, row_id, self.blocks) for row_id in rows["row_id"])
+        _span(axes, parts, list(known.values()), look, lines=3 if paired else 1)
         whiskered(axes, baseline, "recompute", self.baseline_name, look)
         points(axes, rows, PERPLEXITY, captions.hollow(rows, "quality"), look)
         # A red star on the lowest perplexity, or on all in a tie for it; a red X on n_sink = 0.
@@ -162,7 +163,14 @@ class _Drawn:
             for row in every
             if np.isfinite(row["perplexity"])  # an infinite one has its mark
         ]
-        place_labels(axes, whole if all_fit(axes, whole, self.look) else short, self.look)
+        paired = any("\n" in label.text for label in whole)  # else values stand at their points
+        before = list(axes.texts)
+        if paired and all_fit(axes, whole, self.look):
+            if place_labels(axes, whole, self.look) == len(whole):
+                return
+            for text in [text for text in axes.texts if text not in before]:
+                text.remove()  # a whisker is in the way: some with a difference, some without, no
+        place_labels(axes, short, self.look)
 
     def _quality_label(self, row: dict[Any, Any], *, with_interval: bool) -> Label:
         value = numbers.perplexity_text(row["perplexity"])
@@ -210,13 +218,15 @@ def to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
     return difference(blocks, row_id, data.best["row_id"])
 
 
-def _span(axes: Axes, parts: list[pd.DataFrame], others: list[float], look: Look) -> None:
-    """Let the axis span what is drawn, with room for the labels above."""
+def _span(
+    axes: Axes, parts: list[pd.DataFrame], others: list[float], look: Look, *, lines: int
+) -> None:
+    """Let the axis span what is drawn, with room for the lines of the labels above."""
     found = np.concatenate([part.to_numpy(dtype=float).ravel() for part in parts])
     every = np.append(found, others)
     every = every[np.isfinite(every) & (every > 0)]
     low, high = (float(every.min()), float(every.max())) if len(every) else (1.0, 1.0)
-    head = 0.5 if look.type.panel_height > 2 else 0.42
+    head = (0.5 if look.type.panel_height > 2 else 0.42) if lines > 1 else 0.22
     if high / low > LOG_ABOVE:
         span = np.log10(high / low)
         axes.set_yscale("log")

@@ -85,8 +85,8 @@ def page(data: AttentionSinks, blocks: Blocks, look: Look) -> Page:
         row = data.rows[data.rows["dataset"].eq(dataset)].iloc[0]
         values = {
             "dataset": captions.dataset_name(dataset),
-            "share": f"{float((heads[..., 0] > THRESHOLD).mean()):.0%}",
-            "threshold": f"{THRESHOLD:.0%}",
+            "share": f"{100 * float((heads[..., 0] > THRESHOLD).mean()):.0f} %",
+            "threshold": f"{100 * THRESHOLD:.0f} %",
             "texts": int(row["attention_texts"]),
             "tokens": int(row["attention_tokens"]),
         }

@@ -19,9 +19,13 @@ from analysis.rows.frames import is_missing
 from analysis.rows.headline import Headline
 
 HATCH = "////"
+EMPTY = 0.35
+"""Height of a panel that only says that there is nothing."""
 COLUMNS = 2
 ROWS_SIDE_BY_SIDE = 6.5
 """Inches from which two panels of rows, with their names and numbers, stand side by side."""
+FOUR_SIDE_BY_SIDE = 5.0
+"""And all four, where facets have rows in one order, their names at the left."""
 
 select = headline.select_headline
 
@@ -40,18 +44,25 @@ def page(data: Headline, blocks: Blocks, look: Look) -> Page:
         look.text("panel_speedup"): _speedup(data, names, look),
         look.text("panel_compression"): _compression(data, names, look),
     }
-    as_bars = bars.as_bars(list(charts.values()), look, COLUMNS)
-    columns = COLUMNS if as_bars or look.inches >= ROWS_SIDE_BY_SIDE else 1
-    draw = bars.bars if as_bars else partial(bars.rows, columns=columns)
-    height = None if as_bars else partial(bars.rows_height, look=look, columns=columns)
-    panels = [
-        Panel(title, partial(_draw, chart, draw, look), inches=height(chart) if height else None)
-        for title, chart in charts.items()
-    ]
+    several = look.facets > 1
+    as_bars = not several and bars.as_bars(list(charts.values()), look, COLUMNS)
+    columns = COLUMNS if as_bars or several or look.inches >= ROWS_SIDE_BY_SIDE else 1
+    if several and look.inches >= FOUR_SIDE_BY_SIDE:
+        columns = len(charts)
+    order = bars.by_value(next(iter(charts.values()))) if several else ()
+    panels = []
+    for number, (title, chart) in enumerate(charts.items()):
+        among = bars.Rows(columns, order, is_named=not several or number % columns == 0)
+        draw = bars.bars if as_bars else partial(bars.rows, among=among)
+        height = None if as_bars else bars.rows_height(chart, look, among)
+        known = any(one.values.notna().any() for one in chart.series)
+        share = 1.0 if known else EMPTY
+        panels.append(Panel(title, partial(_draw, chart, draw, look), share, inches=height))
     sinks = captions.held("n_sink", data.n_sink, look)
     window = captions.held("window_size", data.window_size, look)
     title = look.text("comparison_title", sinks=sinks, window=window)
-    return Page(title, _caption(data, blocks, look), [("", panels)], columns, names=names)
+    caption = _caption(data, blocks, look)
+    return Page(title, caption, [("", panels)], columns, stacked=True, names=names)
 
 
 def _draw(

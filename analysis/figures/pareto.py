@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.drawing import captions
-from analysis.drawing.axes import Label, linear_ticks, log_ticks, place_labels
+from analysis.drawing.axes import Label, linear_ticks, log_ticks, place_labels, thin
 from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.points import at_edge
 from analysis.drawing.style import LOOKS, Look
@@ -104,6 +104,7 @@ def _draw(data: Pareto, look: Look, axes: Axes, later: Later) -> None:
         for row in pd.concat([best, rest]).to_dict("records")
         if _cache(row) and np.isfinite(row["perplexity"])
     ]
+    later.names.append(lambda: thin(axes, look))
     later.labels.append(lambda: place_labels(axes, labels, look, leaders=True))
 
 

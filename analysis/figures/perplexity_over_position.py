@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.drawing import captions
-from analysis.drawing.axes import linear_ticks, log_ticks
+from analysis.drawing.axes import linear_ticks, log_ticks, thin
 from analysis.drawing.page.panels import Later, Page, Panel, note
 from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError
@@ -103,6 +103,7 @@ def _draw(data: Position, blocks: Blocks, look: Look, axes: Axes, later: Later) 
     axes.set_ylabel(look.text("perplexity_log"))
     axes.set_xlim(left=0)
     linear_ticks(axes.xaxis, 5)
+    later.names.append(lambda: thin(axes, look))
     # Where the streaming methods first evict, and where the trained positions end.
     end = axes.get_xlim()[1]
     marks = [(float(data.budget + 1), "-", look.text("eviction", position=f"{data.budget + 1:,}"))]

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from matplotlib.figure import Figure
 
+from analysis.drawing import captions
 from analysis.drawing.page.files import save
 from analysis.drawing.page.panels import Page, faceted, joined, overlaid
 from analysis.drawing.page.sheet import compose
@@ -168,6 +169,7 @@ def picture(
         raise missing[0]
     known = blocks.read(store, [row for one in data.values() for row in one.block_rows])
     hue = hue and family.overlays
+    shown = [group for label, group in groups.items() if label in data]
 
     def page(at: Look) -> Page:
         if len(groups) == 1:
@@ -176,15 +178,19 @@ def picture(
         for number, (label, one) in enumerate(data.items()):
             # One of several hues has its colour for everything, and its name in the legend.
             colors = dict.fromkeys(at.colors, HUES[number % len(HUES)])
-            tinted = replace(at, colors=colors, prefix=f"{label}: ") if hue else at
+            alone = replace(at, facets=len(data))
+            tinted = replace(at, colors=colors, prefix=f"{label}: ") if hue else alone
             pages.append((label, family.page(one, known, tinted)))
-        return overlaid(pages) if hue else faceted(pages)
+        if hue:
+            return overlaid(pages)
+        together = faceted(pages)
+        return replace(together, caption=[*together.caption, *captions.left_out_of(shown, at)])
 
     with look.drawing():
         written = page(look)
-    shown = dict.fromkeys(row for one in data.values() for row in one.row_ids)
+    rows = dict.fromkeys(row for one in data.values() for row in one.row_ids)
     caption = joined(written.caption, look)
-    return Picture(fitted(page, look), written.title, caption, tuple(shown), tuple(missing))
+    return Picture(fitted(page, look), written.title, caption, tuple(rows), tuple(missing))
 
 
 def _selected(

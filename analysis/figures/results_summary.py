@@ -3,7 +3,7 @@
 The same lines are what `analysis table` prints.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -35,6 +35,8 @@ COLUMNS = (
     "tokens",
 )
 TEXTS = ("dataset", "method")
+LEAST_HEIGHT = 0.9
+"""Inches that every facet has, however many there are."""
 ORDER = {"recompute": 0, "streaming": 1, "window": 2, "dense": 3}
 
 
@@ -104,27 +106,60 @@ def lines(data: Summary, blocks: Blocks) -> Iterator[dict[str, str]]:
 
 
 def page(data: Summary, blocks: Blocks, look: Look) -> Page:
-    """Return the table, with the setting in a box above it."""
+    """Return the table, as much of it as a page holds, with the setting in a box above it.
+
+    Several facets have no box: the title says what they share.
+    """
     heads = {name: look.text(f"col_{name}") for name in COLUMNS}
     cells = list(lines(data, blocks))
-    table = tables.fit_table(heads, cells, look, group="dataset", texts=TEXTS)
     selection = data.headline.selection
-    setting = look.text(
-        "box",
-        model=captions.model_name(str(selection.setting["model"])),
-        dtype=captions.number_format(selection, look),
-        window_size=f"{data.headline.window_size:,}",
-        n_sink=data.headline.n_sink,
-        device=captions.device_name(selection, look),
-    )
-    box = fonts.wrap(setting, tables.room(look) - 0.2, look.type.value)
+    values = {"n_sink": data.headline.n_sink, "window_size": data.headline.window_size}
+    box, title = [], look.text("summary_title")
+    if look.facets > 1:
+        shared = [captions.held(name, value, look) for name, value in values.items()]
+        title = f"{title}, {' + '.join(shared)}"
+    else:
+        setting = look.text(
+            "box",
+            model=captions.model_name(str(selection.setting["model"])),
+            dtype=captions.number_format(selection, look),
+            window_size=f"{values['window_size']:,}",
+            n_sink=values["n_sink"],
+            device=captions.device_name(selection, look),
+        )
+        box = fonts.wrap(setting, tables.room(look) - 0.2, look.type.value)
+    fit = partial(tables.fit_table, heads, look=look, group="dataset", texts=TEXTS)
+    shown, table = _on_a_page(cells, list(data.rows["order"]), fit, box, look)
     panel = Panel("", partial(_draw, table, box, look), inches=tables.height(table, box, look))
-    caption = [*captions.setting(selection, look), *notes(data, blocks, look)]
+    caption = [*captions.setting(selection, look), *notes(data, blocks, look, table)]
     if table.left_out:
         names = ", ".join(heads[name] for name in table.left_out)
         caption.append(look.text("columns_left_out", names=names))
+    if len(shown) < len(cells):
+        caption.append(look.text("rows_left_out", shown=len(shown), count=len(cells)))
     texts = [line["dataset"] for line in cells]
-    return Page(look.text("summary_title"), caption, [("", [panel])], stacked=True, names=texts)
+    return Page(title, caption, [("", [panel])], stacked=True, names=texts)
+
+
+def _on_a_page(
+    cells: list[dict[str, str]],
+    orders: list[int],
+    fit: Callable[[list[dict[str, str]]], tables.Table],
+    box: list[str],
+    look: Look,
+) -> tuple[list[dict[str, str]], tables.Table]:
+    """Return the lines that a page holds: all, or the compared ones, or the first of ours."""
+    room = max(look.type.tallest / look.facets, LEAST_HEIGHT)
+    pairs = list(zip(orders, cells, strict=True))
+    for kinds in (set(orders), {ORDER["recompute"], ORDER["streaming"]}, {ORDER["streaming"]}):
+        shown = [line for order, line in pairs if order in kinds] or cells
+        table = fit(shown)
+        if tables.height(table, box, look) <= room:
+            return shown, table
+    while len(shown) > 1 and tables.height(table, box, look) > room:
+        shown = shown[: max(1, int(len(shown) * 0.9))]
+        table = fit(shown)
+    return shown, table
 
 
 def _draw(table: tables.Table, box: list[str], look: Look, axes: Axes, later: Later) -> None:
@@ -140,12 +175,18 @@ def _written(value: object, write: numbers.Write) -> str:
     return numbers.MISSING if is_missing(value) else write(float(str(value)))
 
 
-def notes(data: Summary, blocks: Blocks, look: Look) -> list[str]:
-    """Say how the table is to be read, what is hollow and what was left out."""
+def notes(
+    data: Summary, blocks: Blocks, look: Look, table: tables.Table | None = None
+) -> list[str]:
+    """Say how the table is to be read, what is hollow and what was left out.
+
+    `table`: what of it is shown; None: all.
+    """
     selection, rows = data.headline.selection, with_intervals(data.rows, blocks)
     points = rows["dataset"].map(captions.dataset_name) + " " + rows["method_label"].astype(str)
     broken = ", ".join(broken_rules(rows))
-    daggers = [look.text("unusable_note", rules=broken)] if broken else []
+    is_marked = table is None or any("†" in one for row in table.rows for c in row for one in c)
+    daggers = [look.text("unusable_note", rules=broken)] if broken and is_marked else []
     pairs = zip(rows["row_id"], rows["quality_partner"], strict=True)
     differences = [difference(blocks, row, partner) for row, partner in pairs]
     return [
@@ -154,7 +195,7 @@ def notes(data: Summary, blocks: Blocks, look: Look) -> list[str]:
         *captions.undecided(zip(points, differences, strict=True), look),
         *captions.sampled_baseline(rows, "sampled_rows", look),
         *daggers,
-        *captions.runtime(selection, look),
+        *(captions.runtime(selection, look) if table is None or "runtime" in table.columns else []),
         *captions.flags(rows, points, look, in_table=True),
         *captions.left_out(selection, look),
     ]

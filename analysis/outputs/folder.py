@@ -17,6 +17,10 @@ from orchestrator.reports.tables import in_markdown
 
 README, TEX = "README.md", "figures.tex"
 ROWS = ("dataset", "method", "cache", "perplexity", "runtime", "run_id")
+FITTED = r"width=\linewidth,height=0.6\textheight,keepaspectratio"
+"""A figure and its caption stay on one page."""
+MOST_CAPTION = 600
+"""Letters of a caption in LaTeX, whole sentences; the README has all of it."""
 MOST_ROWS = 200
 """Rows that are listed for one figure; the others are counted."""
 
@@ -75,10 +79,18 @@ def _readme(entries: Sequence[SavedFigure]) -> str:
     return "\n".join(parts)
 
 
+def _shortened(caption: str) -> str:
+    """Return as many whole sentences as a page has room for beside the figure."""
+    if len(caption) <= MOST_CAPTION:
+        return caption
+    end = max(caption.rfind(stop, 0, MOST_CAPTION) for stop in (". ", "。"))
+    return f"{caption[: end + 1]} More in {README}." if end > 0 else caption
+
+
 def _tex(entries: Sequence[SavedFigure]) -> str:
     parts = []
     for one in entries:
-        title, caption = latex(one.title), latex(f"{one.title}. {one.caption}")
+        title, caption = latex(one.title), latex(f"{one.title}. {_shortened(one.caption)}")
         run_ids = ", ".join(str(run_id) for run_id in one.rows["run_id"].head(MOST_ROWS))
         if one.path.suffix == ".svg":
             parts.append("% LaTeX reads no SVG: draw this one with --format pdf")
@@ -87,7 +99,7 @@ def _tex(entries: Sequence[SavedFigure]) -> str:
             f"% rows: {run_ids}",
             r"\begin{figure}",
             r"  \centering",
-            rf"  \includegraphics[width=\linewidth]{{{one.path.name}}}",
+            rf"  \includegraphics[{FITTED}]{{{one.path.name}}}",
             rf"  \caption[{{{title}}}]{{{caption}}}",
             rf"  \label{{{one.label}}}",
             "\\end{figure}\n",

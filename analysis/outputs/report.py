@@ -25,6 +25,7 @@ from analysis.rows.comparable import Selection, on_one_text
 from analysis.rows.frames import is_missing
 from analysis.rows.rules import broken_rules
 from orchestrator.store.store import Store
+from orchestrator.words import counted
 from workers.contract.file_datasets import FILE_PREFIX
 from workers.contract.spec import is_local_model
 
@@ -142,7 +143,7 @@ def _name(store: Store) -> str:
 
 
 def _extent(store: Store, frame: pd.DataFrame, groups: Sequence[Selection]) -> str:
-    parts = [f"{len(frame):,} results in {_name(store)}."]
+    parts = [f"{counted(len(frame), 'result')} in {_name(store)}."]
     if len(frame) > MOST_ROWS:
         parts.append(f"The first {MOST_ROWS:,} are listed; analysis table --all has every one.")
     if len(groups) > MOST_GROUPS:

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.errors import ResourcesError
 from orchestrator.sweep import Resources
+from orchestrator.words import counted
 
 ACCELERATOR_PREFIX = "accelerator_type:"
 _ESCAPE = "use --set resources.gpus=0 to run on CPUs"
@@ -109,8 +110,8 @@ def _cpu_room(node: Node, resources: Resources, timed: bool) -> int:
 def _refusal(resources: Resources, gpus: int, nodes: Sequence[Node]) -> str:
     wanted = [f"{gpus} GPU"] if gpus else []
     wanted += [f"accelerator {resources.accelerator}"] if resources.accelerator else []
-    wanted += [f"{resources.cpus} CPUs"] if resources.cpus else []
-    have = f"{sum(node.gpus for node in nodes)} GPUs in all, "
+    wanted += [counted(resources.cpus, "CPU")] if resources.cpus else []
+    have = f"{counted(sum(node.gpus for node in nodes), 'GPU')} in all, "
     have += f"at most {max((node.cpus for node in nodes), default=0)} CPUs on a node"
     kinds = sorted(set().union(*(node.accelerators for node in nodes)))
     have += f", accelerators: {', '.join(kinds) or 'none'}"
@@ -126,7 +127,7 @@ def describe_room(request: Request, count: int, *, alone: bool) -> str:
     """Return what the summary says about the hardware; alone: one evaluation per CPU node."""
     if request.gpus:
         kind = f" ({request.accelerator})" if request.accelerator else ""
-        return f"up to {count} evaluations at a time, each with a GPU{kind} to itself"
-    threads = f"{request.cpus} thread{'s' if request.cpus != 1 else ''}"
+        return f"up to {counted(count, 'evaluation')} at a time, each with a GPU{kind} to itself"
+    threads = counted(request.cpus, "thread")
     room = "one evaluation at a time per node" if alone else f"up to {count} at a time"
     return f"on CPUs, {room}, {threads} each: timings are CPU timings"

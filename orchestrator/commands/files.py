@@ -10,6 +10,7 @@ import click
 
 from orchestrator.commands.options import store_option
 from orchestrator.errors import StoreError, UsageError
+from orchestrator.words import counted
 
 
 @click.command()
@@ -54,7 +55,7 @@ def fetch(source: str, store_uri: str, cluster: str | None, unfinished: bool) ->
                 message = f"{folder} on the head {head.address} holds no results"
                 raise StoreError(message) from error
     click.echo(
-        f"{done.copied} files copied to {store_uri}, {done.already_there} were there already"
+        f"{counted(done.copied, 'file')} copied to {store_uri}, {done.already_there} there before"
     )
 
 
@@ -70,7 +71,7 @@ def compact(store_uri: str) -> None:
     from orchestrator.store.store import Store
 
     done = merge(Store(store_uri))
-    click.echo(f"{store_uri}: {done.files_before} files are now {done.files_after}")
+    click.echo(f"{store_uri}: {counted(done.files_before, 'file')}, now {done.files_after}")
     for name in done.skipped:
         click.echo(f"  left alone (in use, or damaged): {name}")
 
@@ -113,7 +114,7 @@ def cluster_file(head: str, workers: str, user: str, key: str, out: str, force: 
     if file.exists() and not force:
         raise UsageError(f"--out {out}: is there already; --force replaces it")
     file.write_text(text, encoding="utf-8")
-    click.echo(f"{out}: a head and {len(names)} worker{'s' if len(names) > 1 else ''}")
+    click.echo(f"{out}: a head and {counted(len(names), 'worker')}")
     click.echo(f"  check it:  sweep doctor --cluster {out}")
     click.echo(f"  start it:  RAY_UP_enable_autoscaler_v2=0 ray up {out}")
 

@@ -15,6 +15,7 @@ from orchestrator.commands.options import (
     read_grid,
     store_option,
 )
+from orchestrator.words import counted
 
 if TYPE_CHECKING:
     from orchestrator.progress.snapshot import Listener, Snapshot
@@ -93,7 +94,8 @@ def describe_launch(summary: "Snapshot", store_uri: str) -> str:
     }
     told = ", ".join([f"{summary.ok} run now", *(f"{n} {what}" for what, n in counts.items() if n)])
     lines = [
-        f"{summary.sweep}: {summary.done} of {summary.total} evaluations are in {store_uri} "
+        f"{summary.sweep}: {summary.done} of {counted(summary.total, 'evaluation')} "
+        f"{'is' if summary.total == 1 else 'are'} in {store_uri} "
         f"({told}) after {duration(summary.seconds)}"
     ]
     lines += [f"  {note}" for note in summary.notes]

@@ -13,6 +13,7 @@ from orchestrator.commands.options import (
     store_option,
 )
 from orchestrator.errors import EXIT_USAGE, UsageError
+from orchestrator.words import counted
 
 if TYPE_CHECKING:
     from orchestrator.reports.plan import Estimate, Plan
@@ -98,7 +99,8 @@ def describe_plan(made: "Plan", store_uri: str, price: float | None) -> str:
 
     estimate = made.estimate
     lines = [
-        f"{made.sweep}: {made.total} evaluations ({made.folded} duplicates folded), "
+        f"{made.sweep}: {counted(made.total, 'evaluation')} "
+        f"({counted(made.folded, 'duplicate')} folded), "
         f"{made.done} done in {store_uri}, {estimate.evaluations} to run"
         + (f" ({made.failed} of them failed before)" if made.failed else "")
     ]
@@ -126,7 +128,7 @@ def total_line(made: "Plan") -> str:
     count, work, time = _estimate_cells(made.estimate)
     device = f" on {made.device}" if made.device and made.estimate.seconds is not None else ""
     return (
-        f"{made.sweep}: {made.total} evaluations, {made.done} done, {count} to run: "
+        f"{made.sweep}: {counted(made.total, 'evaluation')}, {made.done} done, {count} to run: "
         f"{work} token-forwards, time {time}{device}"
     )
 
@@ -164,5 +166,7 @@ def _notes(made: "Plan") -> list[str]:
         )
     if made.estimate.time_unknown:
         which = "" if made.probed else " that are like none in the store"
-        lines.append(f"time: unknown for {made.estimate.time_unknown} evaluations{which}")
+        lines.append(
+            f"time: unknown for {counted(made.estimate.time_unknown, 'evaluation')}{which}"
+        )
     return lines

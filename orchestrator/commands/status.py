@@ -11,6 +11,7 @@ from orchestrator.commands.options import (
     run_on_head,
     store_option,
 )
+from orchestrator.words import counted
 
 if TYPE_CHECKING:
     from orchestrator.reports.status import Status
@@ -91,7 +92,7 @@ def describe_status(found: "Status", store_uri: str) -> str:
 def _causes(found: "Status") -> list[str]:
     lines = []
     for cause in found.causes[:CAUSES_SHOWN]:
-        times = f"{cause.evaluations} evaluation{'s' if cause.evaluations != 1 else ''}"
+        times = counted(cause.evaluations, "evaluation")
         first, *rest = cause.message.splitlines()
         lines.append(f"failed ({cause.kind or 'error'}), {times}: {first}")
         lines += [f"  {line}" for line in rest[:MESSAGE_LINES]]

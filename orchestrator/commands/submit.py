@@ -14,6 +14,7 @@ from orchestrator.commands.options import (
     launch_options,
     read_grid,
 )
+from orchestrator.words import counted
 
 
 @click.command()
@@ -79,8 +80,8 @@ def submit(
         echo_json({**asdict(job), "sweep": sweep.name, "evaluations": len(sweep.evaluations)})
         return
     click.echo(
-        f"{sweep.name}: job {job.id} runs {len(sweep.evaluations)} evaluations on {cluster or url}"
-        + ("" if job.alive else "; its driver is still starting")
+        f"{sweep.name}: job {job.id} runs {counted(len(sweep.evaluations), 'evaluation')} "
+        f"on {cluster or url}" + ("" if job.alive else "; its driver is still starting")
     )
     click.echo("\n".join(f"  {line}" for line in _hints(cluster, store_uri, job.id, url)))
 

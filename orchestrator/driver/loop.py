@@ -24,6 +24,7 @@ from orchestrator.store.group_commit import GroupCommit
 from orchestrator.store.remaining import Remaining, find_remaining
 from orchestrator.store.store import Store
 from orchestrator.sweep import Sweep
+from orchestrator.words import counted
 from workers.contract import failures
 from workers.contract.events import Assignment
 
@@ -184,8 +185,8 @@ class _Driver:
         if self.tally.running:
             self._idle_since = now
             self.listener.note(
-                f"{len(self.tally.running)} evaluations are said to run and no evaluator has "
-                "them: they are run again; please report this"
+                f"{counted(len(self.tally.running), 'evaluation')} said to run, and no evaluator "
+                "has them: run again; please report this"
             )
             self.outcomes.handle([Returned(tuple(self.tally.running))])
             return

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.progress.snapshot import GivenUp
+from orchestrator.words import counted
 from workers.contract.failures import first_line
 
 NOT_TRIED = "not run, because the model does not load: "
@@ -23,7 +24,7 @@ class FailureCause:
 
     def lines(self) -> list[str]:
         """Return the cause as lines of text: the message is never cut."""
-        which = self.example if self.evaluations == 1 else f"{self.evaluations} evaluations"
+        which = self.example if self.evaluations == 1 else counted(self.evaluations, "evaluation")
         first, *rest = self.message.strip().splitlines() or ["no message"]
         lines = [f"failed ({self.kind or 'error'}), {which}: {first}", *(f"  {at}" for at in rest)]
         if self.evaluations > 1:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.cluster.cluster_file import ROOT, TOKEN, ClusterFile
 from orchestrator.reports.doctor import Check
 from orchestrator.sweep import Resources
+from orchestrator.words import counted
 from workers.contract.file_datasets import expanded
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def examine_nodes(reports: Sequence["NodeReport"]) -> Iterator[Check]:
         if report.code is not None and (other := installation().difference(report.code)):
             serious.append(other)
         if report.gpus_declared and report.gpu_problem:
-            declared = f"declares {report.gpus_declared} GPUs"
+            declared = f"declares {counted(report.gpus_declared, 'GPU')}"
             serious.append(f"{declared} and cannot use them: {report.gpu_problem}")
         if differing := [text for text, value in usual if report.texts.get(text) != value]:
             whose = f"{', '.join(differing)} of Python {report.python}"

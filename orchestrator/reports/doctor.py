@@ -17,6 +17,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from orchestrator.cluster.cluster_file import TOKEN
+from orchestrator.words import counted
 from workers.contract.errors import SinkSweepError
 from workers.contract.failures import reason_of
 from workers.contract.file_datasets import expanded
@@ -106,7 +107,9 @@ def _device() -> Check:
     import torch  # slow to import, and broken installations fail here
 
     if not torch.cuda.is_available():
-        message = f"no GPU; evaluations run on the CPU, with {torch.get_num_threads()} threads"
+        message = (
+            f"no GPU; evaluations run on the CPU, with {counted(torch.get_num_threads(), 'thread')}"
+        )
         return Check("device", "warning", f"{message}, and timings are CPU timings")
     names = []
     for index in range(torch.cuda.device_count()):
@@ -180,9 +183,9 @@ def _ray(local: bool, address: str | None) -> Check:
         possible = cluster.node_types()
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     kinds = sorted({kind for node in (*nodes, *possible) for kind in node.accelerators})
-    count = f"{len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-    message = f"{found}; {count}, {cpus} CPUs, {gpus} GPUs"
-    message += f", can start up to {len(possible)} nodes" if possible else ""
+    count = counted(len(nodes), "node")
+    message = f"{found}; {count}, {counted(cpus, 'CPU')}, {counted(gpus, 'GPU')}"
+    message += f", can start up to {counted(len(possible), 'node')}" if possible else ""
     message += f", accelerators: {', '.join(kinds)}" if kinds else ""
     return Check("ray", _token_state(), message + _token_remedy())
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from orchestrator.words import counted
 from workers.contract.spec import RANDOM_MODEL_PREFIX, EvalSpec
 from workers.models.loading import load_model
 from workers.models.sinks import SINK_THRESHOLD, SINK_TOKENS, sink_strength
@@ -70,7 +71,7 @@ def measure(model: str, dataset: str, *, device: str = "cpu") -> SinkReport:
 def describe_sinks(report: SinkReport) -> str:
     """Return a report as lines of text."""
     lines = [
-        f"{report.model} on {report.n_documents} texts of {report.dataset}, the first "
+        f"{report.model} on {counted(report.n_documents, 'text')} of {report.dataset}, the first "
         f"{report.tokens_each} tokens each (position 0 is {report.first_token}):",
         f"  {report.share_of_sink_heads:.1%} of the heads pay more than {report.threshold:.0%} of "
         "their attention to position 0",

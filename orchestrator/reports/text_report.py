@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.words import counted
 from workers.contract.errors import CorpusError
 from workers.contract.file_datasets import FILE_PREFIX, MANY_FILES, split_file_dataset
 from workers.contract.spec import EvalSpec, is_local_model
@@ -97,7 +98,7 @@ def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:
         holds = "is empty" if counts.empty else "holds fewer than two tokens"
         return f"{spec.dataset}: its only document {holds}; {fails}"
     what = (
-        f"{spec.dataset}: of {counts.documents} documents {' and '.join(kinds)} "
+        f"{spec.dataset}: of {counted(counts.documents, 'document')} {' and '.join(kinds)} "
         f"(the first: {counts.first})"
     )
     if counts.empty + counts.short == counts.documents:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from orchestrator.errors import StoreError
 from orchestrator.store.part_files import Reading, Skip, mask_of, read_folder
 from orchestrator.store.storage import Storage, open_storage
+from orchestrator.words import counted
 from workers.contract.rows import DOCUMENTS, LIST_COLUMNS, TRIALS, Span
 
 TRIALS_FOLDER = "trials"
@@ -123,8 +124,9 @@ class Store:
             self.storage.write(folder, name, to_parquet(table))
         except (OSError, pa.ArrowException) as error:
             raise StoreError(
-                f"{self.uri}/{folder}: {table.num_rows} rows cannot be written: {error}; nothing "
-                "committed before is lost: make the store writable and launch again"
+                f"{self.uri}/{folder}: {counted(table.num_rows, 'row')} cannot be written: "
+                f"{error}; nothing committed before is lost: make the store writable and "
+                "launch again"
             ) from error
         return name
 

@@ -288,5 +288,5 @@ def test_a_strict_audit_of_nothing_is_an_error_that_says_what_is_there(tmp_path)
     failed.append_trials([dict(one, status="failed") for one in quickstart(["pydoc"])[:2]])
     strict = run("audit", "--strict", "--store", failed.uri)
     assert strict.exit_code == 1
-    assert "all 2 attempts failed" in strict.stderr
+    assert "2 attempts failed" in strict.stderr
     assert run("audit", "--store", failed.uri).exit_code == 0

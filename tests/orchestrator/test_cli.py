@@ -315,5 +315,5 @@ def test_compact_merges_and_says_so(workplace: Path) -> None:
         store.append_trials([row(seed)])
     result = run("compact", "--store", "store")
     assert result.exit_code == 0, result.output
-    assert "5 files are now 1" in result.output
+    assert "5 files, now 1" in result.output
     assert len(ok_run_ids(store)) == 5

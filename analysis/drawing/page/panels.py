@@ -34,6 +34,8 @@ class Panel:
     """Of the axes, in usual heights of a panel at this width."""
     inches: float | None = None
     """The height where it is not a matter of taste: a table, a list of names."""
+    over: str = ""
+    """A title of the whole row of panels, above their own."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,15 @@ def overlaid(pages: Sequence[tuple[str, Page]]) -> Page:
 
 
 def _once(pages: Sequence[tuple[str, Page]]) -> list[str]:
-    return list(dict.fromkeys(sentence for _, page in pages for sentence in page.caption))
+    """Return what all captions say, then what each says besides, under its name."""
+    every = [page.caption for _, page in pages]
+    shared = [one for one in every[0] if all(one in caption for caption in every)]
+    said = list(shared)
+    for name, page in pages:
+        own = [one for one in page.caption if one not in shared]
+        named = own and own[0].startswith(f"{name} ")
+        said += own if named or not own else [f"{name}: {own[0]}", *own[1:]]
+    return said
 
 
 def _overlay(stack: Sequence[Panel], axes: Axes, later: Later) -> None:

@@ -7,7 +7,7 @@ state, no display.
 """
 
 import warnings
-from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,9 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from analysis.drawing.axes import LINE, collisions
+from analysis.drawing.axes import LINE, collisions, fewer_ticks
 from analysis.drawing.page import fonts
-from analysis.drawing.page.panels import Later, Page, Panel, joined
+from analysis.drawing.page.arrangement import arranged
+from analysis.drawing.page.panels import Later, Page, joined
 from analysis.drawing.style import Look
 from analysis.errors import DoesNotFitError
 
@@ -29,7 +30,7 @@ GAP = 0.1
 SMALLEST = (0.75, 0.55)
 """Inches that a panel needs inside its axes."""
 LEADING = 1.38
-"""Height of a line of the caption, in font sizes."""
+"""Height of a line of the caption, in font sizes; what matplotlib calls so is 0.86 of it."""
 
 
 def compose(page: Page, look: Look) -> Figure:
@@ -40,38 +41,53 @@ def compose(page: Page, look: Look) -> Figure:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=fonts.MISSING_GLYPH)
-            figure = _Sheet(page, look).draw()
-        fonts.replace_missing(figure)
+            return _composed(page, look)
     finally:
         mpl.rcParams["font.family"] = chosen
-    found = collisions(figure)
-    if found:
-        raise DoesNotFitError(look.inches, f"{found[0][0]!r} would overlap {found[0][1]!r}")
+
+
+def _composed(page: Page, look: Look, fewer: int = 0) -> Figure:
+    """Draw a page, with fewer facets side by side where so many have no room."""
+    sheet = _Sheet(page, look, fewer)
+    try:
+        figure = sheet.draw()
+        fonts.replace_missing(figure)
+        if found := collisions(figure):
+            raise DoesNotFitError(look.inches, f"{found[0][0]!r} would overlap {found[0][1]!r}")
+    except DoesNotFitError:
+        if not sheet.is_grid or sheet.columns == 1 or look.figsize:
+            raise
+        return _composed(page, look, fewer + 1)
     return figure
 
 
 class _Sheet:
     """One page being laid out; all lengths are inches."""
 
-    def __init__(self, page: Page, look: Look) -> None:
+    def __init__(self, page: Page, look: Look, fewer: int = 0) -> None:
         self.page, self.look, self.sizes = page, look, look.type
         self.width = look.inches
         self.figure = Figure(figsize=(self.width, 4.0), dpi=look.dpi)
         FigureCanvasAgg(self.figure)
         self.later = Later()
-        rows = _arranged(page, look)
+        self.is_grid = len(page.groups) > 1 and not page.stacked
+        rows, lower = arranged(page, look, fewer)
         self.columns = max(map(len, rows))
         self.panels = [panel for row in rows for panel in row]
         self.places = [(r, c) for r, row in enumerate(rows) for c in range(len(row))]
         self.axes = [self.figure.add_axes((0.1, 0.1, 0.8, 0.8)) for _ in self.panels]
-        usual = self.sizes.panel_height
+        usual = self.sizes.panel_height * lower
+        self.over = [[] if not row else _over(row[0].over, look) for row in rows]
         tall = [[panel.inches or panel.height * usual for panel in row] for row in rows]
         self.heights = np.array([max(row, default=0.0) for row in tall])
 
     def draw(self) -> Figure:
         """Draw, measure, place: the steps in their order."""
-        for axes, panel in zip(self.axes, self.panels, strict=True):
+        for axes, panel, (row, _) in zip(self.axes, self.panels, self.places, strict=True):
             panel.draw(axes, self.later)
+            if panel.inches is None:
+                fewer_ticks(axes.yaxis, self.heights[row], self.look)
+        self._share_labels()
         self._horizontally()
         for step in self.later.names:
             step()
@@ -86,7 +102,9 @@ class _Sheet:
             )
             title.set(fontsize=size, fontweight="bold", x=-hang * self.left[column] / self.inner)
             titles.append(title)
-            for axis, room in ((axes.xaxis, wide), (axes.yaxis, max(self.heights[row], 0.9))):
+            tall = max(self.heights[row], 0.6 if self.is_grid else 0.9)
+            foot = self.inner + 0.1 if self.is_grid else wide
+            for axis, room in ((axes.xaxis, foot), (axes.yaxis, tall)):
                 label = fonts.wrap(axis.label.get_text(), room, self.sizes.label)
                 axis.label.set_text("\n".join(label))
         self._horizontally()
@@ -96,6 +114,24 @@ class _Sheet:
         for step in self.later.labels:
             step()
         return self.figure
+
+    def _share_labels(self) -> None:
+        """Label the axes of facets once: times at the left, and the foot of every column."""
+        if len(self.page.groups) == 1:
+            return
+        shown: dict[tuple[str, int], str] = {}
+        for axes, (row, column) in zip(self.axes, self.places, strict=True):
+            if column and axes.get_ylabel() == shown.get(("y", row)):
+                axes.set_ylabel("")
+            shown["y", row] = axes.get_ylabel() or shown.get(("y", row), "")
+        for axes, panel, (_, column) in reversed(
+            [*zip(self.axes, self.panels, self.places, strict=True)]
+        ):
+            if axes.get_xlabel() and axes.get_xlabel() == shown.get(("x", column)):
+                axes.set_xlabel("")
+            # The first panel of a facet ends it: another one may stand above.
+            below = axes.get_xlabel() or shown.get(("x", column), "")
+            shown["x", column] = "" if panel.title else below
 
     def _horizontally(self) -> None:
         """Give every column its decorations and all of them the same width inside."""
@@ -108,8 +144,9 @@ class _Sheet:
         gaps = GAP * (self.columns - 1)
         taken = 2 * MARGIN + gaps + float(self.left.sum() + right.sum())
         self.inner = (self.width - taken) / self.columns
-        if self.inner < SMALLEST[0]:
-            needed = self.width + (SMALLEST[0] - self.inner) * self.columns
+        least = SMALLEST[0] * (0.75 if self.is_grid else 1.0)
+        if self.inner < least:
+            needed = self.width + (least - self.inner) * self.columns
             raise DoesNotFitError(self.width, "the panels would be too narrow", width=needed)
         x = MARGIN
         self.x = []
@@ -144,11 +181,13 @@ class _Sheet:
         for (row, _), side in zip(self.places, self._decorations(), strict=True):
             above[row] = max(above[row], side[3])
             below[row] = max(below[row], side[1])
+        bold = self.sizes.panel
+        overs = [len(lines) * bold * LINE / 72 + 0.02 * bool(lines) for lines in self.over]
         title, title_height = self._title()
         caption, caption_height = self._caption()
         legend, legend_height = self._legend()
         rest = 2 * MARGIN + title_height + caption_height + legend_height
-        rest += float(above.sum() + below.sum()) + GAP * rows
+        rest += float(above.sum() + below.sum()) + GAP * rows + sum(overs)
         height = self._final_height(rest)
         self.figure.set_size_inches(self.width, height)
         top = height - MARGIN - title_height
@@ -157,7 +196,11 @@ class _Sheet:
             _put(legend, self.figure, MARGIN, top)
             top -= legend_height
         for row in range(rows):
-            top -= above[row] + self.heights[row]
+            if self.over[row]:
+                place, words = (MARGIN / self.width, top / height), "\n".join(self.over[row])
+                text = self.figure.text(*place, words, fontsize=bold, fontweight="bold", va="top")
+                text.set(linespacing=1.1, gid="row")
+            top -= overs[row] + above[row] + self.heights[row]
             for axes, (own, column) in zip(self.axes, self.places, strict=True):
                 if own == row:
                     place = (self.x[column] / self.width, top / height)
@@ -207,12 +250,15 @@ class _Sheet:
         lines = fonts.wrap(joined(self.page.caption, self.look), self.width - 2 * MARGIN, size)
         text = self.figure.text(0, 0, "\n".join(lines), fontsize=size, va="bottom")
         text.set(gid="caption", color=self.look.ground.quiet, linespacing=LEADING * 0.86)
-        return text, len(lines) * size * LEADING / 72 + 0.04
+        renderer = self.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        return text, text.get_window_extent(renderer).height / self.figure.dpi + 0.06
 
     def _legend(self) -> tuple[Artist | None, float]:
         """Return one legend for all panels: each label once, in drawing order."""
         entries = [axes.get_legend_handles_labels() for axes in self.axes]
-        found = {label: handle for pair in entries for handle, label in zip(*pair, strict=True)}
+        found: dict[str, Any] = {}
+        for handle, label in (one for pair in entries for one in zip(*pair, strict=True)):
+            found.setdefault(label, handle)
         if not found:
             return None, 0.0
         room, size = self.width - 2 * MARGIN, self.sizes.tick
@@ -244,28 +290,9 @@ class _Sheet:
         return legend, legend.get_window_extent(renderer).height / self.figure.dpi + 0.1
 
 
-def _arranged(page: Page, look: Look) -> list[list[Panel]]:
-    """Return rows of panels: facets side by side or stacked, as the width allows."""
-    fits = max(1, int(look.inches / look.type.panel_width))
-    groups = [
-        [replace(panel, title=" · ".join(filter(None, (name, panel.title)))) for panel in panels]
-        for name, panels in page.groups
-    ]
-    if page.columns == 1 and len(groups) > 1 and not page.stacked:
-        side = min(fits, len(groups))
-        side = -(-len(groups) // -(-len(groups) // side))
-        blocks = [groups[start : start + side] for start in range(0, len(groups), side)]
-        return [
-            [group[n] for group in block if n < len(group)]
-            for block in blocks
-            for n in range(max(map(len, block)))
-        ]
-    columns = min(page.columns, fits)
-    return [
-        group[start : start + columns]
-        for group in groups
-        for start in range(0, len(group), columns)
-    ]
+def _over(title: str, look: Look) -> list[str]:
+    """Break the title of a row of panels at the width of the page."""
+    return fonts.wrap(title, look.inches - 2 * MARGIN, look.type.panel, bold=True) if title else []
 
 
 def _put(legend: Artist | None, figure: Figure, x: float, top: float) -> None:

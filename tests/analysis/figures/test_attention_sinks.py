@@ -30,7 +30,7 @@ def test_the_bars_are_the_shares_of_each_text():
 
 
 def test_the_caption_counts_sink_heads():
-    assert "pydoc: 100% of the heads pay more than 30%" in caption(
+    assert "pydoc: 100 % of the heads pay more than 30 %" in caption(
         draw(quickstart(), "attention_sinks")
     )
 

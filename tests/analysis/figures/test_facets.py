@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.cli import analysis
+from analysis.commands.facets import MOST_ASKED
 from analysis.drawing.style import HUES, Look
 from analysis.figures import registry
 from analysis.names import FIGURES
@@ -13,6 +14,7 @@ from tests.support.analysis_layout import Layout
 from tests.support.analysis_rows import row
 
 MODELS = ("demo", "random:pythia-70m", "smollm2-135m")
+BOTH = ("streaming", "recompute")
 TEXTS = ("pydoc", "stdlib", "wikitext-103", "pg19")
 
 
@@ -62,6 +64,7 @@ def test_facets_and_hues_of_three_models_overlap_nowhere(store, groups, name):
         layout = Layout(figure)
         assert layout.overlaps() == layout.outside() == []
         titles = " ".join(axes.get_title(loc="left") for axes in figure.axes).replace("\n", " ")
+        titles += " ".join(text.get_text() for text in figure.texts if text.get_gid() == "row")
         legend = " ".join(t.get_text() for one in figure.legends for t in one.get_texts())
         for model in MODELS:
             assert model in titles.replace("- ", "-") or model in legend, (name, hue)
@@ -73,6 +76,60 @@ def test_hues_draw_every_group_in_a_colour_of_its_own_on_shared_axes(store, grou
     assert [line.get_color() for line in lines] == list(HUES[:3])
     low, high = figure.axes[0].get_ylim()
     assert all(low <= value <= high for line in lines for value in line.get_ydata())
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory):
+    """Ten models, each with both ablations on one text."""
+    store = Store(tmp_path_factory.mktemp("ten"))
+    for number in range(10):
+        one = {"model": f"lab/model-{number}", "changes": {"device_name": "GPU 9000"}}
+        store.append_trials(
+            [row(method=m, window_size=w, **one) for m in BOTH for w in (32, 64, 128, 1024)]
+            + [row(method="streaming", window_size=128, n_sink=n, **one) for n in (0, 1, 16)]
+            + [row(method="dense", **one)]
+        )
+    return store, comparable.on_one_text(comparable.split(frames.load(store), "model"))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(("inches", "tallest"), [(5.5, 12.5), (10.0, 15.0)])
+def test_ten_models_have_room_on_a_page(ten, name, inches, tallest):
+    store, groups = ten
+    if name == "attention_sinks":
+        return
+    figure = registry.picture(store, groups, name, Look(width=inches, dpi=100)).figure
+    layout = Layout(figure)
+    assert layout.overlaps() == layout.outside() == []
+    assert figure.get_size_inches()[1] <= tallest
+    words = " ".join(text.get_text() for text in layout.texts)
+    assert all(f"model-{number}" in words for number in range(10))
+
+
+@pytest.mark.parametrize("inches", [3.3, 5.5, 6.9, 10.0])
+def test_titles_of_facets_stand_clear_of_the_ticks_beside_them(store, groups, inches):
+    for name in ("ablation_window_size", "ablation_n_sink"):
+        figure = registry.picture(store, groups, name, Look(width=inches, dpi=100)).figure
+        assert Layout(figure).overlaps() == []
+        assert figure.get_size_inches()[1] <= 10
+
+
+def test_a_table_of_many_rows_keeps_to_a_page_and_counts_the_others(store, groups):
+    one = registry.picture(store, groups, "results_summary", Look(width=3.3, dpi=100))
+    assert one.figure.get_size_inches()[1] <= 10
+    assert "The page has room for 4 of 16 rows; analysis table shows all." in one.caption
+
+
+def test_a_caption_says_whose_each_sentence_is_and_counts_what_is_left_out_once(store, groups):
+    caption = registry.picture(store, groups, "main_comparison", Look(dpi=100)).caption
+    assert caption.count("Speeds measured on other devices or versions not shown:") == 1
+    assert caption.count("Runtime: median of 3 repeats") == 1
+    own = caption[caption.index("smollm2-135m (float32)") :]
+    assert "No difference beyond the interval" in own
+
+
+def test_as_many_hues_as_can_be_asked_for_are_told_apart():
+    assert len(set(HUES)) == len(HUES) >= MOST_ASKED
 
 
 def test_all_figures_of_a_single_text_show_the_same_one(groups):

@@ -201,6 +201,17 @@ class TestWithoutWhatIsUsable:
         assert {"StreamingLLM", "recompute (baseline)", "dense", "hollow: see caption"} <= {*found}
         assert "best of both" not in found
 
+    def test_a_name_in_the_legend_is_drawn_as_where_it_stands_first(self, disturbed):
+        figure = draw(disturbed, "main_comparison", Look(dpi=100))
+        (legend,) = figure.legends
+        faces = {patch.get_facecolor()[:3] for patch in legend.get_patches()}
+        assert (1.0, 1.0, 1.0) not in faces
+
+    def test_a_panel_without_any_value_is_low(self, disturbed):
+        figure = draw(disturbed, "main_comparison", Look(width=3.3, dpi=100))
+        heights = [axes.get_position().height for axes in figure.axes]
+        assert heights[2] < 0.5 * heights[0]
+
     def test_no_line_at_1_where_there_is_no_speedup(self, disturbed):
         assert "1× (as fast as the baseline)" not in legend(draw(disturbed, "main_comparison"))  # noqa: RUF001
 

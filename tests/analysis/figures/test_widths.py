@@ -92,11 +92,15 @@ def test_nothing_overlaps_or_is_cut_at_any_width(case, name):
 
 
 @pytest.mark.parametrize(
-    ("size", "said"), [((3.3, 2.5), "--figsize 3.3x"), ((2.0, 30.0), "--width 3.3")]
+    ("name", "size", "said"),
+    [
+        ("main_comparison", (3.3, 2.5), "--figsize 3.3x"),
+        ("results_summary", (2.0, 30.0), "--width 3.3"),
+    ],
 )
-def test_what_does_not_fit_is_refused_with_the_size_that_would(size, said):
+def test_what_does_not_fit_is_refused_with_the_size_that_would(name, size, said):
     with pytest.raises(DoesNotFitError, match=f"cannot be drawn at {size[0]:g}.*{said}"):
-        draw(quickstart(), "main_comparison", Look(figsize=size, dpi=100))
+        draw(quickstart(), name, Look(figsize=size, dpi=100))
 
 
 def test_figsize_gives_the_panels_what_is_left():

@@ -63,7 +63,7 @@ def test_its_command_draws_the_same_bytes_again(plotted, tmp_path):
 def test_the_latex_file_includes_the_picture_with_caption_and_label(plotted):
     _, out, _ = plotted
     text = (out / "figures.tex").read_text(encoding="utf-8")
-    assert "\\includegraphics[width=\\linewidth]{main_comparison.png}" in text
+    assert "keepaspectratio]{main_comparison.png}" in text
     assert "\\label{fig:main-comparison}" in text
     assert text.count("\\begin{figure}") == text.count("\\end{figure}") == 1
 

@@ -86,6 +86,34 @@ def test_names_are_printed_as_they_are(packages: str, tmp_path: Path) -> None:
         assert text.count(bare(name)) >= 4, (name, text)
 
 
+@pytest.mark.slow
+@needs_tex
+@pytest.mark.parametrize("options", ["", "twocolumn"])
+def test_a_high_figure_with_a_long_caption_is_a_float_that_a_page_holds(
+    options: str, tmp_path: Path
+) -> None:
+    frame = columns.prepared(frames.tidy(arrow([row(method="dense")])), {})
+    sentences = "What the picture shows is said in a sentence like this one. " * 40
+    entry = folder.SavedFigure(
+        path=tmp_path / "high.png",
+        title="A high figure",
+        caption=sentences.strip(),
+        command="analysis plot",
+        rows=frame,
+    )
+    Image.new("RGB", (330, 1800)).save(entry.path)
+    folder.explain([entry], tmp_path)
+    lines = [rf"\documentclass[{options}]{{article}}", r"\usepackage{graphicx}\begin{document}"]
+    source = "\n".join([*lines, r"Words.\input{figures}", r"\end{document}"])
+    (tmp_path / "paper.tex").write_text(source, encoding="utf-8")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout
+    assert "Float too large" not in done.stdout
+    assert "More in README.md." in " ".join((tmp_path / "figures.tex").read_text().split())
+    assert sentences.strip() in (tmp_path / "README.md").read_text()
+
+
 def test_signs_of_the_default_font_are_commands() -> None:
     assert latex("<>|") == r"\textless{}\textgreater{}\textbar{}"
     assert latex('"^~') == r"\texttt{\char34}\texttt{\char94}\texttt{\char126}"

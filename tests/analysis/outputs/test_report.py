@@ -205,7 +205,7 @@ def test_watching_writes_the_page_again_until_the_last_driver_has_ended(tmp_path
         [*command, "--out", str(path)], stdout=subprocess.PIPE, text=True
     ) as run_:
         assert run_.stdout is not None
-        assert run_.stdout.readline() == f"{path}: 1 results\n"
+        assert run_.stdout.readline() == f"{path}: 1 result\n"
         assert 'http-equiv="refresh"' in path.read_text(encoding="utf-8")
         store.append_trials([row(method="recompute", window_size=64)])
         assert run_.stdout.readline() == f"{path}: 2 results\n"

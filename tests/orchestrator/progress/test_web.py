@@ -104,7 +104,7 @@ def test_sweep_watch_web_serves_the_report_of_a_running_sweep_until_it_is_stoppe
         while "SinkSweep report" not in (body := get(port, "/", Cookie=cookie)[1]):
             assert time.monotonic() < deadline, body
             time.sleep(0.5)
-        assert "1 results in store" in body
+        assert "1 result in store" in body
         assert get(port, "/")[0] == 403
         writers = psutil.Process(served.pid).children()
         served.send_signal(number)

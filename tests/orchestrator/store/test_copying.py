@@ -34,8 +34,8 @@ def test_what_is_missing_is_copied_and_nothing_twice(source: Store, tmp_path: Pa
     assert ok_run_ids(Store(here)) == sorted(spec(seed).run_id for seed in (1, 2, 3))
     source.append_trials([row(4)])
     output = run("--from", source.uri, "--store", here).output
-    assert "1 files copied" in output
-    assert "2 were there already" in output
+    assert "1 file copied" in output
+    assert "2 there before" in output
     assert len(ok_run_ids(Store(here))) == 4
 
 

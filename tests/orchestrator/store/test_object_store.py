@@ -84,7 +84,7 @@ def test_a_passing_failure_of_the_server_is_ridden_out(
 
 def test_a_refused_write_is_loud_and_says_where(s3: FlakyS3, uri: str) -> None:
     s3.fail(999, 403, "PUT", "/trials/")
-    with pytest.raises(StoreError, match=r"s3://.*/trials: 1 rows cannot be written"):
+    with pytest.raises(StoreError, match=r"s3://.*/trials: 1 row cannot be written"):
         Store(uri).append_trials([row(1)])
     s3.fault = lambda method, path: None
     assert Store(uri).trials().num_rows == 0

@@ -197,7 +197,7 @@ def test_a_failed_write_is_loud_and_leaves_no_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("orchestrator.store.storage.os.fsync", full)
-    with pytest.raises(StoreError, match=r"1 rows cannot be written.*No space left"):
+    with pytest.raises(StoreError, match=r"1 row cannot be written.*No space left"):
         store.append_trials([row(2)])
     assert [path.name for path in parts(tmp_path)] == [f"part-{store.writer}-00000001.parquet"]
 
