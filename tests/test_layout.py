@@ -134,7 +134,7 @@ ORDER = {
     ),
     "orchestrator": (
         *("cli", "api", "commands", "launch", "driver", "reports", "executors", "store", "cluster"),
-        *("grid", "progress", "sweep", "process", "errors"),
+        *("grid", "progress", "sweep", "process", "words", "errors"),
     ),
     "analysis": (
         *("cli", "api", "commands", "outputs", "figures", "drawing", "rows", "names", "errors"),
