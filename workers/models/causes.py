@@ -24,6 +24,8 @@ _LFS = b"version https://git-lfs.github.com/spec/"
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pth", "pytorch_model.pt")
 _INDEX = "model.safetensors.index.json"
 _OTHER_FILES = {b"<": "a web page or XML", b"PK\x03\x04": "a zip archive or a pickle of torch"}
+_OLD_ROPE_TYPES = {"su": "longrope"}
+"""Names of Phi-3's first checkpoints."""
 _TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _TOKENIZER_FILES = (
     *_TOKENIZER_SETTINGS,
@@ -194,13 +196,27 @@ def _config_faults(source: Source, folder: Path) -> Iterator[str]:
             f"model_type {kind!r} is unknown to transformers {transformers.__version__}: it needs "
             "a newer transformers, or the code of its authors (`trust_remote_code: true`)"
         )
-    for part in (config, config.get("text_config") or {}):
-        rope = part.get("rope_parameters") or part.get("rope_scaling") or {}
-        name = rope.get("rope_type", rope.get("type"))
-        if name is not None and name not in {*ROPE_INIT_FUNCTIONS, "default", "mrope"}:
+    yield from _settings_faults(config)
+    inner = config.get("text_config")
+    yield from _settings_faults(inner if isinstance(inner, dict) else {})
+
+
+def _settings_faults(settings: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the objects inside a configuration."""
+    for name in ("text_config", "quantization_config", "rope_parameters", "rope_scaling"):
+        if settings.get(name) is not None and not isinstance(settings[name], dict):
+            yield f"{name} in config.json is {settings[name]!r:.60}, and has to be an object"
+    rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    by_kind = rope.values() if isinstance(rope, dict) else ()  # of layers (Gemma 3)
+    for part in (rope, *by_kind):
+        kind = part.get("rope_type", part.get("type")) if isinstance(part, dict) else None
+        if kind in _OLD_ROPE_TYPES:
+            new = _OLD_ROPE_TYPES[kind]
+            yield f"rope type {kind!r} is an old name of {new!r}: write that in config.json"
+        elif kind is not None and kind not in {*ROPE_INIT_FUNCTIONS, "default", "mrope"}:
             known = ", ".join(sorted({*ROPE_INIT_FUNCTIONS, "default"}))
             yield (
-                f"rope type {name!r} is unknown to transformers {transformers.__version__} "
+                f"rope type {kind!r} is unknown to transformers {transformers.__version__} "
                 f"(known: {known}): it needs a newer transformers"
             )
 

@@ -83,7 +83,7 @@ def explained(source: Source, what: str) -> Iterator[None]:
     except (SinkSweepError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except Exception as error:  # anything: KeyError, struct.error, json and safetensors errors
-        fault = fault_of(source)
+        fault = fault_of(source, tokenizer=what == "tokenizer")
         message = f"cannot load the {what} of {source.model!r}: {fault or words_of(source, error)}"
         broken_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT)
         may_pass = fault is None and (source.is_remote or broken_disk)

@@ -155,6 +155,25 @@ def test_an_unknown_rope_type_is_named(folder):
     assert "rope type 'spiral' is unknown" in refusal(folder)
 
 
+def test_a_rope_type_of_another_name_is_told_its_name(folder):
+    rope = {"type": "su", "short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
+    edit_json(folder, "config.json", rope_parameters=None, rope_scaling=rope)
+    assert "rope type 'su' is an old name of 'longrope'" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["rope_parameters", "quantization_config"])
+def test_a_setting_that_has_to_be_an_object_is_named(folder, name):
+    edit_json(folder, "config.json", **{name: "linear"})
+    assert f"{name} in config.json is 'linear', and has to be an object" in refusal(folder)
+
+
+def test_a_model_that_does_not_load_is_not_blamed_on_a_tokenizer_that_nobody_reads(folder):
+    edit_json(folder, "config.json", model_type="clip")
+    (folder / "tokenizer.json").unlink()
+    message = refusal(folder, dataset="random", max_tokens=50)
+    assert "model_type 'clip' is no causal language model" in message
+
+
 def test_a_quantised_checkpoint_is_refused(folder):
     settings = {"quant_method": "gptq", "bits": 4, "group_size": 128}
     edit_json(folder, "config.json", quantization_config=settings)
