@@ -1,6 +1,6 @@
 """One look at a model: what arrives at its attention when values pass on unmixed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -28,14 +28,24 @@ class Arrivals:
         return call.value.repeat_interleave(groups, dim=1)
 
 
-def arrived(model: PreTrainedModel, position: int) -> list[LayerCall]:
-    """Return what arrives in every layer for some tokens that all stand at one position."""
+def arrived(model: PreTrainedModel, *positions: int) -> list[list[LayerCall]]:
+    """Return, for each position, what arrives in every layer for some tokens that stand there.
+
+    One forward for all of them: frequencies that depend on the length are those of the largest.
+    """
     embeddings = model.get_input_embeddings()
     step = max(1, embeddings.num_embeddings // (TOKENS + 1))
     ids = torch.arange(1, TOKENS + 1, device=embeddings.weight.device)[:, None] * step
-    ids = ids % embeddings.num_embeddings
+    ids = (ids % embeddings.num_embeddings).repeat(len(positions), 1)
+    where = torch.tensor(positions, device=ids.device).repeat_interleave(TOKENS)[:, None]
     no_mask = torch.zeros((1, 1, 1, 1), device=ids.device)
     arrivals = Arrivals()
     with using(arrivals):
-        forward(model, ids, torch.full_like(ids, position), attention_mask=no_mask)
-    return arrivals.calls
+        forward(model, ids, where, attention_mask=no_mask)
+    blocks = [slice(n * TOKENS, (n + 1) * TOKENS) for n in range(len(positions))]
+    return [[_rows(call, block) for call in arrivals.calls] for block in blocks]
+
+
+def _rows(call: LayerCall, rows: slice) -> LayerCall:
+    query, key, value = call.query[rows], call.key[rows], call.value[rows]
+    return replace(call, query=query, key=key, value=value)

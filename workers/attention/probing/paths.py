@@ -22,14 +22,14 @@ LOST = 20 * ROUNDING[torch.float32]
 """Relative difference of the logits beyond which a text in two parts is not the text."""
 
 
-def refuse_positions_in_values(model: PreTrainedModel, at_zero: Sequence[LayerCall]) -> None:
+def refuse_positions_in_values(
+    model: PreTrainedModel, at_zero: Sequence[LayerCall], at_one: Sequence[LayerCall]
+) -> None:
     """Refuse a model whose values depend on the position, with the way by which they do.
 
-    at_zero: what arrives at position 0.
+    at_zero, at_one: what arrives at these positions.
     """
-    pairs = [
-        (here.value, there.value) for here, there in zip(at_zero, arrived(model, 1), strict=True)
-    ]
+    pairs = [(here.value, there.value) for here, there in zip(at_zero, at_one, strict=True)]
     if all(relative_distance(*pair) <= ROUNDING[pair[0].dtype] for pair in pairs):
         return
     with _first_layer_input(model) as inputs:
@@ -102,13 +102,11 @@ def _lost(model: PreTrainedModel, parts: tuple[int, int], *, stateful: bool) -> 
     """Return how much of the last logits is lost when a text is run in two parts, at least."""
     embeddings = model.get_input_embeddings()
     generator = torch.Generator().manual_seed(0)
-    texts = torch.randint(embeddings.num_embeddings, (3, 1, sum(parts)), generator=generator)
-    lost = []
+    texts = torch.randint(embeddings.num_embeddings, (3, sum(parts)), generator=generator)
+    texts = texts.to(embeddings.weight.device)
     with using(Arrivals()):
-        for ids in texts.to(embeddings.weight.device):
-            states = empty_states(model) if stateful else None
-            whole = run(model, ids)[:, -1:]
-            for part in ids.split(list(parts), dim=1):
-                last = run(model, part, states=states)[:, -1:]
-            lost.append(relative_distance(whole, last))
-    return min(lost)
+        states = empty_states(model) if stateful else None
+        whole = run(model, texts)[:, -1:]
+        for part in (texts[:, : parts[0]], texts[:, parts[0] :]):
+            last = run(model, part, states=states)[:, -1:]
+    return min(relative_distance(*pair) for pair in zip(whole, last, strict=True))

@@ -40,8 +40,8 @@ from workers.attention.visibility import own_window
 from workers.contract.errors import UnsupportedModelError
 from workers.precision import in_float32
 
-NEAR = (1, 17, 60)
-"""Positions by which a layer's placement is chosen, below the lengths that are stated."""
+NEAR = (17, 60)
+"""Positions by which a layer's placement is chosen, and 1, below the lengths that are stated."""
 FAR = (97, 131, 257, 600, 1025, 2049, 4097, 8193, 33_000, 100_000)
 """Further positions at which it has to hold; else the model is limited to those below."""
 GRADUAL = 0.5
@@ -68,16 +68,17 @@ def probe(model: PreTrainedModel) -> Probed:
 
 
 def _probed(model: PreTrainedModel) -> Probed:
-    at_zero = arrived(model, 0)
+    at_zero, at_one = arrived(model, 0, 1)
     if not at_zero:
         raise UnsupportedModelError(not_ours(model))
-    refuse_positions_in_values(model, at_zero)
+    refuse_positions_in_values(model, at_zero, at_one)
     recurrent, one_pass = recurrence(model)
     windows = _own_windows(model)
     frequencies = frequencies_of(model)
     stated = stated_lengths(model.config.get_text_config(decoder=True))
-    last = max(NEAR[0], min(stated, default=NEAR[-1]))
-    near = {position: arrived(model, position) for position in NEAR if position <= last}
+    below = [position for position in NEAR if position <= min(stated, default=NEAR[-1])]
+    near = dict(zip(below, arrived(model, *below), strict=True)) if below else {}
+    near[1] = at_one
     known = {
         dim: list(candidates(frequencies, dim)) for dim in {c.query.shape[-1] for c in at_zero}
     }
@@ -145,10 +146,18 @@ def _limit(
     """Kept, not read again: frequencies may still be those of the longest text so far."""
 
     def holds(position: int) -> bool:
-        layers = zip(chosen, at_zero, arrived(model, position), strict=True)
-        seen[position] = [_excess(place, here, there, position) for place, here, there in layers]
+        seen[position] = excesses(position, *arrived(model, position))
         return max(seen[position]) <= 1
 
+    def excesses(position: int, there: Sequence[LayerCall]) -> list[float]:
+        layers = zip(chosen, at_zero, there, strict=True)
+        return [_excess(place, here, call, position) for place, here, call in layers]
+
+    # All at once: placed as in long texts, and as in a short one.
+    together = zip(positions, arrived(model, *positions), strict=True)
+    if all(max(excesses(position, there)) <= 1 for position, there in together):
+        return None
+    arrived(model, 0)  # forgets the frequencies of the longest
     good = positions[0]
     for position in positions:
         if holds(position):

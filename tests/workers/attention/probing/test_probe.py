@@ -137,6 +137,15 @@ def test_a_drift_is_refused_wherever_it_becomes_visible(seen_from):
         probe(model)
 
 
+@pytest.mark.parametrize("model_type", ["llama", "qwen3_next"])
+def test_a_model_is_run_a_few_times_whatever_positions_are_looked_at(model_type):
+    """Part by part in float32, every run widens all weights of a model in half precision."""
+    model, runs = copy.deepcopy(tiny_transformer(model_type)), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    probe(model)
+    assert len(runs) <= 12
+
+
 def test_a_norm_behind_the_rotation_is_no_rotation():
     with pytest.raises(UnsupportedModelError, match="changed after the rotation"):
         tiny("hunyuan_v1_dense")
