@@ -29,9 +29,10 @@ from workers.quality.nll import recompute_nll, stream_nll, token_nll
 from workers.quality.selfcheck import self_check
 
 TOKENS = 130
-SETTINGS = (Visibility(4, 110), Visibility(4, 97), Visibility(3, 40), Visibility(2, 9))
-"""With own windows of 100: without sinks, a mask by in-cache distance, and no restriction; the last
-is shorter than the memory of a recurrent state."""
+SETTINGS = (Visibility(4, 110), Visibility(4, 97), Visibility(3, 40))
+"""With own windows of 100: without sinks, a mask by in-cache distance, and no restriction."""
+SHORT = Visibility(2, 9)
+"""Shorter than what a recurrent state remembers."""
 CHUNKS = (17, 60, 4096)
 DECODED = 24
 RECOMPUTED = 108
@@ -142,7 +143,8 @@ def _differences(model: Any, loaded: LoadedModel, ids: Tensor) -> tuple[float, l
     limit = loaded.rotary.limit if loaded.rotary else None
     noise = 0.0
     found: list[float] = []
-    for visibility in SETTINGS:
+    recurrent = loaded.rotary is not None and loaded.rotary.recurrent
+    for visibility in (*SETTINGS, SHORT) if recurrent else SETTINGS:
         if limit is not None and (visibility.budget or 0) + 1 > limit:
             _must_refuse(loaded, ids, visibility)
             continue
