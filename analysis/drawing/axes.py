@@ -153,6 +153,7 @@ def place_labels(axes: Axes, labels: Sequence[Label], look: Look, *, leaders: bo
             obstacles += [Bbox.from_extents(*corner.tolist()) for corner in corners]
     for whiskers in axes.collections:
         obstacles += [axes.transData.transform_path(path) for path in whiskers.get_paths()]
+    obstacles += [bar.get_window_extent() for bars in axes.containers for bar in bars]
     obstacles += [text.get_window_extent() for text in axes.texts if text.get_text()]
     placing = _Placing(axes, look, figure.dpi / 72, obstacles, [])
     return sum(placing.write(label, leaders=leaders) for label in labels)

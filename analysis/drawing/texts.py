@@ -220,8 +220,8 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "完整因果注意力，对位置 1 起的查询与各文本取平均；柱形为全部注意力头的平均。",
     ),
     "attention_note": (
-        "{dataset}: {share} of the heads pay more than {threshold} to position 0 ({texts} texts, "
-        "at most {tokens} tokens each).",
+        "{dataset}: {share} of the heads pay more than {threshold} to position 0 (texts: {texts}, "
+        "at most {tokens} tokens of each).",
         "{dataset}：{share} 的注意力头对位置 0 的注意力超过 {threshold}"
         "（{texts} 篇文本，每篇至多 {tokens} 个词元）。",
     ),

@@ -39,3 +39,11 @@ def test_without_a_map_the_command_that_makes_one_is_named():
     with pytest.raises(MissingRowsError) as caught:
         select(choose([row(method="streaming")]))
     assert '"measure": ["attention"]' in caught.value.command
+
+
+def test_no_value_is_written_over_a_bar():
+    axes = draw(quickstart(), "attention_sinks").axes[1]
+    bars = [bar.get_window_extent() for one in axes.containers for bar in one]
+    values = [text.get_window_extent() for text in axes.texts if text.get_text()]
+    assert values
+    assert not [1 for value in values for bar in bars if value.overlaps(bar.shrunk(0.98, 0.98))]
