@@ -50,11 +50,7 @@ def say_empty(store: "Store", *, strict: bool) -> None:
     from analysis.errors import AnalysisError
 
     attempts = store.trials(["status"]).num_rows
-    what = (
-        f"{counted(attempts, 'attempt')}, none with a result"
-        if attempts
-        else "no attempt is stored there"
-    )
+    what = f"{counted(attempts, 'attempt')} failed" if attempts else "no attempt is stored there"
     message = f"{store.uri} holds no results ({what}): nothing was checked"
     if strict:
         raise AnalysisError(f"--strict: {message}; sweep status --store {store.uri} says more")
