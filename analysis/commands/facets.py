@@ -36,7 +36,8 @@ def groups(frame: "pd.DataFrame", options: Mapping[str, Any], store: str) -> "di
     if not asked:  # only what has compared results
         column = frame[comparable.FACETS[by]]
         paired = frame["quality_partner"].notna() | frame["speed_partner"].notna()
-        rows = frame[column.isin(column[paired].dropna().unique())]
+        shown = column.isin(column[paired].dropna().unique())
+        rows = frame if shown.all() else frame[shown]
     found = comparable.split(rows, by, **where)
     found = comparable.fullest(found, MOST_ASKED if asked else MOST)
     if len(found) == 1:

@@ -42,7 +42,11 @@ def audit(frame: pd.DataFrame, *, named: int | None = None) -> list[Finding]:
     named: how many rows of each to name; None: all of them.
     """
     found = [
-        Finding(one.rule, one.severity, one.message, name(one.rows.iloc[:named]), len(one.rows))
+        Finding(
+            *(one.rule, one.severity, one.message),
+            name(frame.loc[one.rows[:named], list(_NAMED)]),
+            len(one.rows),
+        )
         for one in breaches(frame)
     ]
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
@@ -51,7 +55,7 @@ def audit(frame: pd.DataFrame, *, named: int | None = None) -> list[Finding]:
 def name(rows: pd.DataFrame) -> tuple[str, ...]:
     """Return a short name of each row: text, method, cache, run id."""
     names = []
-    for row in rows[list(_NAMED)].to_dict("records"):
+    for row in rows.to_dict("records"):
         text, method = dataset_name(str(row["dataset"])), str(row["method_label"])
         parts = (text, method, cache_label(row), f"({row['run_id']})")
         names.append(" ".join(filter(None, parts)))

@@ -123,18 +123,21 @@ def split(
 
     Raises `MissingRowsError` for a frame without rows.
     """
-    known = frame[frame[FACETS[by]].notna()]
-    if known.empty:
+    # By their places: the groups themselves would be another copy of the frame.
+    places = frame.groupby(FACETS[by], sort=True).indices
+    if not places:
         return {"": choose(frame, store=store, stride=stride)}
-    parts = known.groupby(FACETS[by], sort=True)
-    return {str(value): choose(part, store=store, stride=stride) for value, part in parts}
+    return {
+        str(value): choose(frame.iloc[rows], store=store, stride=stride)
+        for value, rows in places.items()
+    }
 
 
 def spread(frame: pd.DataFrame) -> list[str]:
     """Return which of model, number format and device have several values with compared results."""
-    compared = frame[frame["quality_partner"].notna() | frame["speed_partner"].notna()]
+    compared = frame["quality_partner"].notna() | frame["speed_partner"].notna()
     names = ("model", "dtype", "device")
-    return [name for name in names if compared[FACETS[name]].nunique() > 1]
+    return [name for name in names if frame.loc[compared, FACETS[name]].nunique() > 1]
 
 
 def fullest(groups: Mapping[str, Selection], most: int) -> dict[str, Selection]:

@@ -77,7 +77,10 @@ def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
     and what `analysis.rows.pairing.pair` derives from the numbers that can be used. Pairs with a
     sampled baseline stay empty until their blocks are read (`load`).
     """
-    frame = table.select([name for name in EVERYTHING if name in table.column_names]).to_pandas()
+    names = [name for name in EVERYTHING if name in table.column_names]
+    table = table.select(names)
+    frame = table.to_pandas(split_blocks=True, self_destruct=True)  # never held twice
+    del table
     # Rows from before a choice existed took what is its default now.
     chosen = {name: frame[name].fillna(DEFAULTS[name]) for name in TEXT_CHOICES if name in frame}
     frame = without_old_intervals(frame.assign(**chosen))

@@ -46,7 +46,8 @@ class Breach:
     severity: str
     """`error`: the numbers cannot be used; `warning`: read with care; `note`: know it."""
     message: str
-    rows: pd.DataFrame
+    rows: pd.Index
+    """Labels of the rows of the frame; a breach may be about nearly all of them."""
     spoils: tuple[Spoilt, ...] = ()
     """Which numbers of these rows are not results."""
 
@@ -55,10 +56,7 @@ Rule = Callable[[pd.DataFrame], Iterator[Breach]]
 
 
 def breaches(frame: pd.DataFrame) -> Iterator[Breach]:
-    """Yield everything that is wrong with a paired frame, rule by rule.
-
-    One at a time: a breach may be about nearly all rows, with all their columns.
-    """
+    """Yield everything that is wrong with a paired frame, rule by rule."""
     for rule in RULES:
         yield from rule(frame)
 
@@ -72,7 +70,7 @@ def mark_unusable(frame: pd.DataFrame) -> pd.DataFrame:
     for breach in (breach for rule in SPOILING for breach in rule(frame)):
         for spoilt in breach.spoils:
             column = reasons[spoilt]
-            rows = breach.rows.index[breach.rows[MEASURE[spoilt]].notna()]
+            rows = breach.rows[frame.loc[breach.rows, MEASURE[spoilt]].notna()]
             known = column.loc[rows]
             column.loc[rows] = (known + ", ").where(known.notna(), "") + breach.rule
     return frame.assign(**{f"{spoilt}_unusable": column for spoilt, column in reasons.items()})
@@ -86,7 +84,7 @@ def broken_rules(frame: pd.DataFrame) -> list[str]:
 
 def never_evicted(frame: pd.DataFrame) -> Iterator[Breach]:
     """A streaming row in which no token was evicted is a dense run under another name."""
-    rows = frame[frame["method"].eq("streaming") & frame["evicted_tokens"].eq(0)]
+    rows = frame["method"].eq("streaming") & frame["evicted_tokens"].eq(0)
     yield from _about(rows, "never-evicted", "warning", "no token was evicted: it never streamed")
 
 
@@ -95,9 +93,11 @@ def identical(frame: pd.DataFrame) -> Iterator[Breach]:
     shorter = frame["budget"] + 1 < frame["n_tokens"]
     # Infinite ones are equal because no float is larger, whatever was evicted.
     finite = frame["perplexity"].notna() & frame["perplexity"].ne(float("inf"))
-    rows = frame[finite & frame["method"].ne("dense") & shorter]
     keys = ["source", "model", "dataset", "max_tokens", "n_tokens", "perplexity"]
-    caches = rows[[*keys, "method", "n_sink", "window_size"]].drop_duplicates()
+    # Nearly all rows, but few of their columns.
+    narrow = frame[[*keys, "method", "n_sink", "window_size"]]
+    rows = narrow[finite & frame["method"].ne("dense") & shorter]
+    caches = rows.drop_duplicates()
     counts = caches.groupby(keys, dropna=False)["method"].transform("size")
     for _, part in caches[counts > 1].groupby(keys, dropna=False):
         same = rows[keys].merge(part[keys].drop_duplicates(), on=keys, how="left", indicator=True)
@@ -110,7 +110,7 @@ def identical(frame: pd.DataFrame) -> Iterator[Breach]:
             rule="identical-perplexity",
             severity="error",
             message=message,
-            rows=rows[same["_merge"].eq("both").to_numpy()],
+            rows=rows.index[same["_merge"].eq("both").to_numpy()],
             spoils=EVERYTHING,
         )
 
@@ -118,31 +118,31 @@ def identical(frame: pd.DataFrame) -> Iterator[Breach]:
 def beyond_training(frame: pd.DataFrame) -> Iterator[Breach]:
     """A cache longer than the trained positions measures the model's failure, not the method."""
     beyond = frame["beyond_training_length"].astype(object).eq(True)
-    rows = frame[beyond & frame["method"].ne("dense")]
+    rows = beyond & frame["method"].ne("dense")
     yield from _about(rows, "beyond-training", "warning", "budget beyond the trained positions")
 
 
 def unpaired(frame: pd.DataFrame) -> Iterator[Breach]:
     """A streaming row without a comparable baseline has no speedup and no increase."""
-    ours = frame[frame["method"].eq("streaming")]
-    lost = ours[ours["perplexity"].notna() & ours["quality_partner"].isna()]
+    ours = frame["method"].eq("streaming")
+    lost = ours & frame["perplexity"].notna() & frame["quality_partner"].isna()
     message = "no recompute row of the same budget and data: no perplexity increase"
     yield from _about(lost, "unpaired-quality", "note", message)
-    slow = ours[ours["runtime_ms"].notna() & ours["speed_partner"].isna()]
-    slow = slow[slow["speed_note"].ne(NOT_FULL)]
+    alone = ours & frame["runtime_ms"].notna() & frame["speed_partner"].isna()
+    slow = alone & frame["speed_note"].ne(NOT_FULL)
     message = "no recompute row of the same budget, device and timing settings: no speedup"
     yield from _about(slow, "unpaired-speed", "note", message)
 
 
 def not_full(frame: pd.DataFrame) -> Iterator[Breach]:
     """A latency at a cache that was not full is too fast."""
-    rows = frame[frame["latency_full_budget"].astype(object).eq(False)]
+    rows = frame["latency_full_budget"].astype(object).eq(False)
     yield from _about(rows, "cache-not-full", "warning", "timed while the cache was not full")
 
 
 def device_shared(frame: pd.DataFrame) -> Iterator[Breach]:
     """Another process on the device makes a time mean nothing."""
-    rows = frame[frame["device_shared"].astype(object).eq(True) & frame["runtime_ms"].notna()]
+    rows = frame["device_shared"].astype(object).eq(True) & frame["runtime_ms"].notna()
     message = "another process used the device during the timing"
     yield from _about(rows, "device-shared", "error", message, spoils=("speed",))
 
@@ -157,14 +157,16 @@ def wrong_device(frame: pd.DataFrame) -> Iterator[Breach]:
     with_gpu = frame.loc[frame["device_uuid"].notna(), "sweep"].dropna().unique()
     old = frame["gpus_requested"].isna() & frame["sweep"].isin(with_gpu)
     message = "computed on a CPU though the sweep was given GPUs: a node cannot use its GPU"
-    yield from _about(frame[on_cpu & (asked | old)], "wrong-device", "error", message, ("speed",))
+    yield from _about(on_cpu & (asked | old), "wrong-device", "error", message, ("speed",))
 
 
 def disturbed(frame: pd.DataFrame) -> Iterator[Breach]:
     """A time that others had a part in is not the method's (`workers/latency/disturbance.py`)."""
-    rows = frame[frame["timing_disturbed"].notna() & frame["runtime_ms"].notna()]
-    if not rows.empty:
-        by_noise = rows.sort_values("timing_noise", ascending=False, na_position="last")
+    rows = frame["timing_disturbed"].notna() & frame["runtime_ms"].notna()
+    if rows.any():
+        by_noise = frame.loc[rows, ["timing_disturbed", "timing_noise"]].sort_values(
+            "timing_noise", ascending=False, na_position="last"
+        )
         worst = by_noise["timing_disturbed"].iloc[0]
         message = (
             f"disturbed while the steps were timed (worst: {worst}); measure these rows again "
@@ -175,19 +177,19 @@ def disturbed(frame: pd.DataFrame) -> Iterator[Breach]:
 
 def far_apart(frame: pd.DataFrame) -> Iterator[Breach]:
     """A machine that has changed between the two times of a speedup is part of it."""
-    paired = frame[frame["speed_partner"].notna()]
-    if paired.empty:
+    partners = frame["speed_partner"].dropna()
+    if partners.empty:
         return
-    ended = frame.set_index("row_id")["finished_at"]
-    partner = paired["speed_partner"].map(ended[~ended.index.duplicated()])
-    rows = paired[(paired["finished_at"] - partner).abs() > FAR_APART]
+    ended = pd.Series(frame["finished_at"].array, index=frame["row_id"])
+    partner = partners.map(ended[~ended.index.duplicated()])
+    far = (frame["finished_at"].loc[partner.index] - partner).abs() > FAR_APART
     message = "measured more than an hour apart from the baseline of their speedup"
-    yield from _about(rows, "pair-far-apart", "note", message)
+    yield from _about(far, "pair-far-apart", "note", message)
 
 
 def mixed_places(frame: pd.DataFrame) -> Iterator[Breach]:
     """Speeds of one sweep from several machines or versions are never compared; say so."""
-    timed = frame[frame["runtime_ms"].notna()]
+    timed = frame.loc[frame["runtime_ms"].notna(), ["sweep", "model", *PLACE_KEYS]]
     for (sweep, model), part in timed.groupby(["sweep", "model"], dropna=False):
         places = part[list(PLACE_KEYS)].drop_duplicates()
         if len(places) > 1:
@@ -196,40 +198,40 @@ def mixed_places(frame: pd.DataFrame) -> Iterator[Breach]:
                 f"sweep {sweep}, {model}: timed in {len(places)} settings of device, threads, "
                 f"torch and CUDA ({names}); speeds are compared within each only"
             )
-            yield Breach(rule="mixed-devices", severity="note", message=message, rows=part)
+            yield Breach(rule="mixed-devices", severity="note", message=message, rows=part.index)
 
 
 def parity_exceeded(frame: pd.DataFrame) -> Iterator[Breach]:
     """Every worker checks its parallel pass against the real rolling cache."""
-    rows = frame[frame["source"].eq("measured") & frame["perplexity"].notna()]
+    measured = frame["source"].eq("measured") & frame["perplexity"].notna()
     message = f"self-check differs by more than {PARITY_LIMIT} nats"
-    wrong = rows[rows["parity_max_abs_diff"] > PARITY_LIMIT]
+    wrong = measured & (frame["parity_max_abs_diff"] > PARITY_LIMIT)
     yield from _about(wrong, "parity", "error", message, spoils=EVERYTHING)
-    unchecked = rows[rows["parity_max_abs_diff"].isna()]
+    unchecked = measured & frame["parity_max_abs_diff"].isna()
     yield from _about(unchecked, "no-parity", "warning", "no self-check was recorded")
 
 
 def provenance(frame: pd.DataFrame) -> Iterator[Breach]:
     """What is imported, strided, or from code that no commit holds must be known as such."""
-    imported = frame[frame["source"].eq("imported")]
+    imported = frame["source"].eq("imported")
     message = "imported: nothing about the measurement was checked here"
     yield from _about(imported, "imported", "note", message)
-    strided = frame[frame["recompute_stride"] > 1]
+    strided = frame["recompute_stride"] > 1
     message = "recompute with a stride: shorter contexts than the paper's baseline"
     yield from _about(strided, "strided-baseline", "note", message)
-    dirty = frame[frame["git_dirty"].astype(object).eq(True)]
+    dirty = frame["git_dirty"].astype(object).eq(True)
     yield from _about(dirty, "git-dirty", "note", "the code had uncommitted changes")
 
 
 def texts(frame: pd.DataFrame) -> Iterator[Breach]:
     """Control tokens that a text spells, and characters that the tokenizer does not know."""
-    spelled = frame[frame["special_tokens_in_text"] > 0]
+    spelled = frame["special_tokens_in_text"] > 0
     message = (
         "the text spells special tokens such as </s>, which were parsed as such; "
         "`special_tokens: text` reads them as their characters"
     )
     yield from _about(spelled, "special-tokens", "note", message)
-    unknown = frame[frame["unknown_token_share"] > UNKNOWN_LIMIT]
+    unknown = frame["unknown_token_share"] > UNKNOWN_LIMIT
     message = f"more than {UNKNOWN_LIMIT:.0%} of the tokens are unknown to the tokenizer"
     yield from _about(unknown, "unknown-tokens", "warning", message)
 
@@ -257,8 +259,8 @@ def cold_starts(frame: pd.DataFrame) -> Iterator[Breach]:
         }
         if not suspects:
             continue
-        rows = frame.loc[list(suspects)]
-        first = int(rows["worker_sequence"].eq(0).sum())
+        rows = pd.Index(list(suspects))
+        first = int(frame.loc[rows, "worker_sequence"].eq(0).sum())
         started = f"; {first} of them the first of their worker" if first else ""
         message = (
             f"cold start suspected: {column.removesuffix('_ms')} up to "
@@ -271,7 +273,7 @@ def cold_starts(frame: pd.DataFrame) -> Iterator[Breach]:
 
 def unsteady(frame: pd.DataFrame) -> Iterator[Breach]:
     """Repeats that disagree say that something else ran, or that the machine throttled."""
-    rows = frame[frame["runtime_ms_max"] > UNSTEADY_FACTOR * frame["runtime_ms_min"]]
+    rows = frame["runtime_ms_max"] > UNSTEADY_FACTOR * frame["runtime_ms_min"]
     message = f"slowest repeat more than {UNSTEADY_FACTOR} times the fastest"
     yield from _about(rows, "unsteady-timing", "warning", message)
 
@@ -301,9 +303,11 @@ SPOILING: tuple[Rule, ...] = (
 
 
 def _about(
-    rows: pd.DataFrame, rule: str, severity: str, message: str, spoils: tuple[Spoilt, ...] = ()
+    broken: pd.Series, rule: str, severity: str, message: str, spoils: tuple[Spoilt, ...] = ()
 ) -> Iterator[Breach]:
-    if not rows.empty:
+    """Yield one breach about the rows for which `broken` is true, if there are any."""
+    if broken.any():
+        rows = broken.index[broken]
         yield Breach(rule=rule, severity=severity, message=message, rows=rows, spoils=spoils)
 
 

@@ -60,9 +60,11 @@ def read_folder(
     *,
     skip: Skip = frozenset(),
     skip_prefix: str | None = None,
+    where: pc.Expression | None = None,
 ) -> Reading:
     """Read the given columns of every part that is not to be skipped, each row once.
 
+    where: which rows to keep; file by file, so that a large store is never held twice.
     `row_id` is read as well where it is needed to drop repeated rows. Raises
     `StoreVersionError` if a newer major version wrote a file, `StoreError` if the folder itself
     cannot be listed or a file cannot be reached.
@@ -77,9 +79,8 @@ def read_folder(
             raise StoreError(f"{storage.uri}/{folder}: cannot be listed: {error}") from error
         names = [n for n in listed if n not in skip and n not in tables]
         names = [n for n in names if skip_prefix is None or not n.startswith(skip_prefix)]
-        vanished = _read_into(
-            storage, folder, [n for n in names if n not in damaged], wanted, tables, damaged
-        )
+        names = [n for n in names if n not in damaged]
+        vanished = _read_into(storage, folder, names, wanted, tables, damaged, where)
         if not vanished:
             break
         time.sleep(0.05 * 2**listing)  # a listing may lag behind a deletion
@@ -98,6 +99,7 @@ def _read_into(
     wanted: pa.Schema,
     tables: dict[str, pa.Table],
     damaged: dict[str, str],
+    where: pc.Expression | None,
 ) -> list[str]:
     """Read the named files into `tables` and `damaged`; return the names that had vanished."""
     vanished = []
@@ -109,7 +111,7 @@ def _read_into(
             elif isinstance(outcome, str):
                 damaged[name] = outcome
             else:
-                tables[name] = outcome
+                tables[name] = outcome if where is None else outcome.filter(where)
     return vanished
 
 

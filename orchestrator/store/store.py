@@ -86,8 +86,8 @@ class Store:
         """Return the latest `ok` row of each `RESULT_KEY`, every column but the block lists."""
         chosen = SCALARS if columns is None else tuple(columns)
         needed = dict.fromkeys((*chosen, *RESULT_KEY, "status", "finished_at"))
-        table = self.trials(list(needed))
-        return latest_ok(table).select(list(chosen))
+        table = self.read(TRIALS_FOLDER, list(needed), where=pc.field("status") == "ok").table
+        return latest(table).select(list(chosen))
 
     def spans(self, run_ids: Iterable[str]) -> dict[str, list[Span]]:
         """Return the finished spans of these evaluations, in the order of their text."""
@@ -103,15 +103,25 @@ class Store:
         return found
 
     def read(
-        self, folder: str, columns: Sequence[str], *, skip: Skip = frozenset(), own: bool = True
+        self,
+        folder: str,
+        columns: Sequence[str],
+        *,
+        skip: Skip = frozenset(),
+        own: bool = True,
+        where: pc.Expression | None = None,
     ) -> Reading:
         """Read columns of the parts in a folder; update `damaged`.
 
-        skip: names of files to leave out. own: whether to read what this writer wrote.
+        skip: names of files to leave out. own: whether to read what this writer wrote. where:
+        which rows to keep, by the columns read.
         """
         prefix = None if own else self.prefix
         reading = read_folder(
-            self.storage, folder, SCHEMAS[folder], columns, skip=skip, skip_prefix=prefix
+            *(self.storage, folder, SCHEMAS[folder], columns),
+            skip=skip,
+            skip_prefix=prefix,
+            where=where,
         )
         others = [item for item in self.damaged if not item[0].startswith(f"{folder}/")]
         self.damaged = others + reading.damaged
@@ -143,16 +153,11 @@ class Store:
             self.own_parts[folder].append(self.write_part(folder, table))
 
 
-def latest_ok(table: pa.Table) -> pa.Table:
-    """Keep the latest `ok` row of each `RESULT_KEY`; null counts as a value of its own.
+def latest(table: pa.Table) -> pa.Table:
+    """Keep the latest row of each `RESULT_KEY`; null counts as a value of its own.
 
     The later `finished_at` wins; between equal ones the row that was read last.
     """
-    ok = pc.equal(table.column("status"), pa.scalar("ok"))
-    if not pc.all(
-        ok, skip_nulls=False
-    ).as_py():  # copying a million rows takes a second: only where needed
-        table = table.filter(ok)
     if pc.count_distinct(table.column("run_id"), mode="all").as_py() == table.num_rows:
         return table
     keys = table.select(list(RESULT_KEY))
