@@ -94,9 +94,8 @@ def identical(frame: pd.DataFrame) -> Iterator[Breach]:
     # Infinite ones are equal because no float is larger, whatever was evicted.
     finite = frame["perplexity"].notna() & frame["perplexity"].ne(float("inf"))
     keys = ["source", "model", "dataset", "max_tokens", "n_tokens", "perplexity"]
-    # Nearly all rows, but few of their columns.
-    narrow = frame[[*keys, "method", "n_sink", "window_size"]]
-    rows = narrow[finite & frame["method"].ne("dense") & shorter]
+    of_interest = finite & frame["method"].ne("dense") & shorter
+    rows = frame.loc[of_interest, [*keys, "method", "n_sink", "window_size"]]
     caches = rows.drop_duplicates()
     counts = caches.groupby(keys, dropna=False)["method"].transform("size")
     for _, part in caches[counts > 1].groupby(keys, dropna=False):
@@ -260,7 +259,7 @@ def cold_starts(frame: pd.DataFrame) -> Iterator[Breach]:
         if not suspects:
             continue
         rows = pd.Index(list(suspects))
-        first = int(frame.loc[rows, "worker_sequence"].eq(0).sum())
+        first = frame.loc[rows, "worker_sequence"].eq(0).sum()
         started = f"; {first} of them the first of their worker" if first else ""
         message = (
             f"cold start suspected: {column.removesuffix('_ms')} up to "
@@ -305,9 +304,7 @@ SPOILING: tuple[Rule, ...] = (
 def _about(
     broken: pd.Series, rule: str, severity: str, message: str, spoils: tuple[Spoilt, ...] = ()
 ) -> Iterator[Breach]:
-    """Yield one breach about the rows for which `broken` is true, if there are any."""
-    if broken.any():
-        rows = broken.index[broken]
+    if len(rows := broken.index[broken]):
         yield Breach(rule=rule, severity=severity, message=message, rows=rows, spoils=spoils)
 
 
