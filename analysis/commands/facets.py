@@ -57,11 +57,11 @@ def notes_left_out(
     for name, column in FACETS.items():
         if name == "text":
             continue
-        others = sorted(set(frame[column].dropna()) - set(shown[column].dropna()))
+        others = sorted({*frame[column].dropna().unique()} - {*shown[column].dropna().unique()})
         if others:
             yield _shown_by(f"{name}s" if name != "dtype" else "number formats", others, name)
     texts = {group.text for group in found.values()} - {None}
-    others = sorted(set(shown["dataset"]) - texts) if texts else []
+    others = sorted({*shown["dataset"].unique()} - texts) if texts else []
     if others:
         only = ", ".join(sorted(map(str, texts)))
         yield f"figures of a single text show {only}; {_shown_by('texts', others, 'text')}"

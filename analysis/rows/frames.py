@@ -46,6 +46,11 @@ RARE = (
     "pid",
     "ray_version",
     "started_at",
+    "allow_unknown_tokens",
+    "empty_documents",
+    "skipped_documents",
+    "timing_repeats",
+    "weights_format",
 )
 """Columns that only an export writes."""
 EVERYTHING: tuple[str, ...] = tuple(name for name in TRIALS.names if name not in UNREAD)

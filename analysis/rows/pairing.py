@@ -138,9 +138,9 @@ def configurations(frame: pd.DataFrame) -> Codes:
 
 def reported_set(frame: pd.DataFrame) -> pd.Series:
     """Return the folder that an imported row came from; empty for a measured row."""
-    sweeps = frame["sweep"]
-    folders = _translate(sweeps, lambda name: name.removeprefix("import:").rpartition("/")[0])
-    return folders.where(frame["source"].eq("imported"), "")
+    imported = frame["source"].eq("imported")
+    sweeps = frame["sweep"].where(imported, "")  # few names, mostly one
+    return _translate(sweeps, lambda name: name.removeprefix("import:").rpartition("/")[0])
 
 
 def model_key(model: str) -> str:
