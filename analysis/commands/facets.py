@@ -45,6 +45,14 @@ def groups(frame: "pd.DataFrame", options: Mapping[str, Any], store: str) -> "di
     return found if by == "text" else comparable.on_one_text(found)
 
 
+def one_by_one(frame: "pd.DataFrame", options: Mapping[str, Any]) -> str:
+    """Return the end of a message about a figure that has no room for all of its groups."""
+    from analysis.rows import comparable
+
+    by = options["facet"] or options["hue"] or comparable.spread(frame)[0]
+    return f"; --each {by} draws a figure for each {by}"
+
+
 def notes_left_out(
     frame: "pd.DataFrame", found: "Mapping[str, Selection]", options: Mapping[str, Any]
 ) -> Iterator[str]:

@@ -192,8 +192,11 @@ def _draw_once(
     for one in draw_all(run.store, groups, run.names, target, run.look, hue=hue):
         if one.path:
             click.echo(f"{one.path}  {size(one.path)}")
-        for problem in (*one.missing, *([one.refused] if one.refused else ())):
+        for problem in one.missing:
             warn(f"{one.name}: {problem}")
+        if one.refused:
+            alone = facets.one_by_one(frame, options) if len(groups) > 1 else ""
+            warn(f"{one.name}: {one.refused}{alone}")
         yield one
 
 

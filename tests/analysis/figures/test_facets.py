@@ -158,6 +158,14 @@ def test_models_are_facets_by_default_and_the_rest_is_named_with_its_option(stor
     assert "choose one" in both.stderr
 
 
+def test_what_has_no_room_for_all_models_is_said_to_have_it_for_each(store, tmp_path):
+    options = ("plot", "--store", store.uri, "--out", tmp_path, "--figure", "results_summary")
+    done = run(*options, "--figsize", "3.3x2")
+    assert done.exit_code == 1
+    (line,) = (line for line in done.stderr.splitlines() if "cannot be drawn" in line)
+    assert line.endswith("; --each model draws a figure for each model")
+
+
 def test_a_filter_never_breaks_a_pair(store):
     where = ("--where", "window_size>=128", "--where", "method=streaming", "--where", "model=demo")
     done = run("table", "--store", store.uri, *where, "--device", "Test CPU", "--format", "csv")
