@@ -82,6 +82,21 @@ def holders(inode: int) -> list[int]:
     return [process for process in found if process != os.getpid()]
 
 
+def titled(folder: str) -> list[int]:
+    """Return the processes of Ray that have a file below a folder open.
+
+    Those that give themselves a title may overwrite all of their environment, marks included.
+    """
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cmdline").read_bytes().startswith(b"ray::"):
+                opened = (str(file.readlink()) for file in (process / "fd").iterdir())
+                if any(path.startswith(f"{folder}/") for path in opened):
+                    found.append(int(process.name))
+    return found
+
+
 def wait_for_end(driver: int) -> bool:
     """Wait until the driver has ended; return whether it said that all is in order."""
     while os.getppid() == driver:
@@ -94,18 +109,18 @@ def main(mark: str, driver: int, folder: str) -> None:
     """Wait for the driver to go, then see to it that its cluster and its folder go."""
     in_order = wait_for_end(driver)
     try:
-        end_marked(mark, in_order)
+        end_marked(mark, folder, in_order)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_marked(mark: str, in_order: bool) -> None:
-    """End what carries the mark; in_order: the driver has done so itself."""
+def end_marked(mark: str, folder: str, in_order: bool) -> None:
+    """End what carries the mark or lives in the folder; in_order: the driver has done so itself."""
     inode = os.fstat(0).st_ino
     began = time.monotonic()
     passed = 0.0
     while passed < LIMIT_SECONDS:
-        left = marked(mark) + ([] if in_order else holders(inode))
+        left = {*marked(mark), *titled(folder), *([] if in_order else holders(inode))}
         if not left and (in_order or passed >= WATCH_SECONDS):
             return
         if passed >= GRACE_SECONDS:

@@ -40,12 +40,12 @@ def test_after_a_killed_driver_nothing_of_its_local_cluster_is_left_and_a_relaun
     driver.until_rows(5)
     assert len(driver.left_behind()) > 3
     driver.kill()
-    assert driver.gone_within(60)
+    assert driver.gone_within(60), driver.describe_left_behind()
     again = Driver(tmp_path, 60, on_ray=True)
     summary = again.wait()
     assert 5 <= summary["done_before"] < 60
     assert ok_run_ids(Store(tmp_path)) == run_ids(sweep_of(60))
-    assert again.gone_within(60)
+    assert again.gone_within(60), again.describe_left_behind()
 
 
 def test_an_interrupt_ends_a_sweep_on_ray_cleanly_with_everything_finished_stored(
@@ -57,7 +57,7 @@ def test_an_interrupt_ends_a_sweep_on_ray_cleanly_with_everything_finished_store
     summary = driver.wait(timeout=30)
     assert summary["interrupted"]
     assert summary["ok"] == len(ok_run_ids(Store(tmp_path)))
-    assert driver.gone_within(60)
+    assert driver.gone_within(60), driver.describe_left_behind()
 
 
 def test_two_drivers_share_a_sweep(tmp_path: Path) -> None:
