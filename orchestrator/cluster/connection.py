@@ -76,8 +76,7 @@ class Cluster:
         if self.is_local:
             return b"local"
         status, reply = _answer_of(self.address, 1.0)
-        silent = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-        return None if status in silent else reply
+        return reply if status is grpc.StatusCode.OK else None
 
     def is_alive(self, node_id: str) -> bool:
         """Tell whether a node is still there: known to be, and its raylet answers.

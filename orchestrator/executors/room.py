@@ -46,6 +46,7 @@ class Room:
         self.requests = self._requests()
         self._surveyed_at = self._had_room_at = time.monotonic()
         self._identity = cluster.identity()
+        """None: its head was too slow to answer; the first answer tells."""
         self._silent_since: float | None = None
 
     @property
@@ -67,8 +68,8 @@ class Room:
 
         Raises `ClusterError` if it has been silent for too long, or is another one.
         """
-        now, address, identity = time.monotonic(), self._cluster.address, self._cluster.identity()
-        if identity == self._identity:
+        now, address, identity = time.monotonic(), self._cluster.address, self._head()
+        if identity is not None and identity == self._identity:
             news = f"the cluster's head answers again ({address})" if self.is_silent else None
             self._silent_since = None
             return news
@@ -126,7 +127,8 @@ class Room:
             return failures.NODE_LOST
         if isinstance(error, ray.exceptions.ActorUnschedulableError) or "NodeAffinity" in text:
             return failures.NODE_LOST  # it was meant for a node that is gone, or that is drained
-        if self._cluster.identity() != self._identity:
+        head = self._head()
+        if head is None or head != self._identity:
             return failures.NODE_LOST  # with the head, its node is gone as well
         place = node_id or target
         if place is not None and not self._cluster.is_alive(place):
@@ -176,6 +178,12 @@ class Room:
             return f"other work holds the cluster's {kind} (see `ray status`)"
         many = "evaluator is" if starting == 1 else "evaluators are"
         return f"{starting} {many} starting, since {since:.0f} s"
+
+    def _head(self) -> bytes | None:
+        """Return who the head is; None if it does not answer. The first answer is remembered."""
+        identity = self._cluster.identity()
+        self._identity = self._identity or identity
+        return identity
 
     def _fits_now(self) -> bool:
         try:

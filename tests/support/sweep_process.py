@@ -61,8 +61,8 @@ class Driver:
 
     def fails(self, timeout: float = 120) -> str:
         """Return the error of a driver that stops loudly."""
-        out, _ = self.process.communicate(timeout=timeout)
-        assert self.process.returncode == 3, out
+        out, error = self.process.communicate(timeout=timeout)
+        assert self.process.returncode == 3, f"{self.process.returncode}: {out}{error}"
         return out
 
     def until_rows(self, count: int, timeout: float = 120) -> None:

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from orchestrator.cluster.cluster_file import filled_in
-from orchestrator.cluster.connection import connect
+from orchestrator.cluster.connection import Cluster, connect
 from orchestrator.cluster.head import Head
 from orchestrator.cluster.jobs import submit_job
 from orchestrator.errors import ClusterError, OrchestratorError, UsageError
@@ -134,9 +134,13 @@ def test_a_cluster_with_a_token_says_at_once_why_it_does_not_let_in(
     assert said in told.stdout
 
 
+def test_a_head_that_refuses_to_answer_is_silent_and_no_other_cluster(guarded_port: int) -> None:
+    assert Cluster(f"127.0.0.1:{guarded_port}").identity() is None
+
+
 KNOCK = """
 import sys
-from orchestrator.cluster.connection import connect
+from orchestrator.cluster.connection import Cluster, connect
 from orchestrator.errors import ClusterError
 try:
     with connect(address=sys.argv[1]):
