@@ -24,6 +24,8 @@ LIGHT_FILES = (
 )
 HEAVY = ("torch", "ray", "transformers", "datasets")
 LONGEST_FILE = 320
+MOST_USED_ONCE = 0.18
+"""Share of all functions that are private and used once."""
 TOP_LEVEL = {
     *("pyproject.toml", "constraints.txt", "Makefile", "LICENSE", ".gitignore", ".ci"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "ablations.yaml", "cluster.yaml"),
@@ -193,6 +195,22 @@ def test_only_the_contract_of_the_workers_is_imported_from_outside() -> None:
             if name.startswith("workers.") and room(name)[1] not in allowed:
                 wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}: not for {folder}/")
     assert not wrong, "\n".join(wrong)
+
+
+def test_few_functions_are_private_and_used_once() -> None:
+    """Such a function is a room that one passes through; parts of long stories are worth one."""
+    total, once = 0, []
+    for path in modules(*PACKAGES):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                total += 1
+                mentions = re.findall(rf"\b{node.name}\b", text)
+                if re.match(r"_[^_]", node.name) and len(mentions) == 2:
+                    lines = (node.end_lineno or 0) - node.lineno + 1
+                    once.append((lines, path.relative_to(ROOT).as_posix(), node.name))
+    share = len(once) / total
+    assert 0.01 < share < MOST_USED_ONCE, f"{share:.1%}; the shortest: {sorted(once)[:20]}"
 
 
 def test_no_folder_holds_more_than_nine_files() -> None:

@@ -97,14 +97,12 @@ class SpeedProbe:
                     setup = reports[0][0] - began
                     if only_setup:
                         return _Run(setup, 0.0, {}, spec)
-                    if measure == "quality" and self._is_enough(reports):
+                    # It has run for its time, and long enough to have a steady speed.
+                    is_enough = len(reports) >= 3 and reports[-1][0] - reports[0][0] > self._seconds
+                    if measure == "quality" and is_enough:
                         left = event.tokens_total - event.tokens_done
                         return _Run(setup, _extrapolated(reports, left), {}, spec)
                 yield event
-
-    def _is_enough(self, reports: list[tuple[float, int]]) -> bool:
-        """Tell whether the pass has run for its time, and long enough to have a steady speed."""
-        return len(reports) >= 3 and reports[-1][0] - reports[0][0] > self._seconds
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,11 @@ def _reached(address: str) -> str:
     try:
         join(address=found)
     except Exception as error:
-        raise ClusterError(f"--address {address}: {_reason(error)}") from error
+        reason = f"the Ray cluster cannot be used: {flattened(error)[:250]}"
+        if "ersion mismatch" in str(error):
+            remedy = "Use the cluster's Ray and Python versions here, or `sweep submit`"
+            reason = f"{flattened(error)} {remedy}"
+        raise ClusterError(f"--address {address}: {reason}") from error
     return found
 
 
@@ -181,15 +185,6 @@ def _has_token() -> bool:
         return bool(raylet.AuthenticationTokenLoader.instance().has_token())
     except ray.exceptions.AuthenticationError:  # none where one should be
         return False
-
-
-def _reason(error: Exception) -> str:
-    text = str(error)
-    if "ersion mismatch" in text:
-        return (
-            f"{flattened(error)} Use the cluster's Ray and Python versions here, or `sweep submit`"
-        )
-    return f"the Ray cluster cannot be used: {flattened(error)[:250]}"
 
 
 def _running() -> str | None:

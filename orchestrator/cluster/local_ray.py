@@ -147,7 +147,8 @@ def join(**options: Any) -> None:
     lines of a raylet that dies into the terminal.
     """
     worker: Any = ray._private.worker  # noqa: SLF001 - no public way
-    listen, worker.listen_error_messages = worker.listen_error_messages, _ignore
+    listen = worker.listen_error_messages
+    worker.listen_error_messages = lambda *_: None  # a thread that would print those lines
     try:
         ray.init(
             log_to_driver=False,
@@ -157,10 +158,6 @@ def join(**options: Any) -> None:
         )
     finally:
         worker.listen_error_messages = listen
-
-
-def _ignore(worker: Any, stopped: Any) -> None:
-    """Stand for the thread that prints what Ray reports of its own processes."""
 
 
 class _Fixed(list[str]):

@@ -110,7 +110,10 @@ class Forecast:
             self._texts[key] = Text(progress.documents_total, n_tokens, is_exact=True)
             for one in self._waiting.pop(key):
                 if one.run_id not in self._gone:
-                    self._expect(one, sum(weighted_phases(one, self._texts[key])))
+                    work = sum(weighted_phases(one, self._texts[key]))
+                    self._work[one.run_id] = (one.method, work)
+                    self._left[one.method].add(work)
+                    self._known[one.method].add(work)
         if key in self._texts and spec.run_id in self._work:
             quality, latency = weighted_phases(spec, self._texts[key])
             share = progress.tokens_done / progress.tokens_total if progress.tokens_total else 0.0
@@ -118,11 +121,6 @@ class Forecast:
             done, now = by_phase.get(progress.phase, 0.0), self._clock()
             item = self._under_way.setdefault(spec.run_id, _UnderWay(now, done, now, done))
             item.at, item.done = now, done
-
-    def _expect(self, spec: EvalSpec, work: float) -> None:
-        self._work[spec.run_id] = (spec.method, work)
-        self._left[spec.method].add(work)
-        self._known[spec.method].add(work)
 
     def ended(self, run_id: str, seconds: float | None = None, *, is_first: bool = False) -> None:
         """An evaluation has ended, here or elsewhere, or was given up.

@@ -86,7 +86,7 @@ class Queue:
         kept: list[str] = []  # what other evaluators go on with: only if there is nothing else
         while not found and (taken := self._mine.pop(model, count, time.monotonic())):
             self._passed_over.update(self._held.intersection(taken))
-            waiting = [run_id for run_id in taken if self._is_free(run_id)]
+            waiting = [one for one in taken if one in self._waiting and one not in self._held]
             found = [run_id for run_id in waiting if not self._goes_on(run_id)]
             kept += [run_id for run_id in waiting if run_id not in found]
         if not found and kept:
@@ -107,9 +107,6 @@ class Queue:
         ready = (self._waiting & set(mates)) - self._mine.delayed() - self._held
         same = [run_id for run_id in ready if self._model(run_id) == loading_key(spec)]
         return sorted(same, key=self._rank)[:1]
-
-    def _is_free(self, run_id: str) -> bool:
-        return run_id in self._waiting and run_id not in self._held
 
     def _goes_on(self, run_id: str) -> bool:
         spec = self.planned(run_id).spec

@@ -66,15 +66,11 @@ class Tally:
         self.latest = row
         if row["status"] == "ok":
             self.ok += 1
-            self._learn(row)
-
-    def _learn(self, row: Mapping[str, Any]) -> None:
-        """Let the forecast know how long an evaluation took, if all of it was done now."""
-        run_id, started, finished = row["run_id"], row["started_at"], row["finished_at"]
-        seconds = None
-        if run_id not in self._gone_on and started and finished:
-            seconds = (finished - started).total_seconds()
-        self.forecast.ended(run_id, seconds, is_first=row.get("worker_sequence") == 0)
+            run_id, started, finished = row["run_id"], row["started_at"], row["finished_at"]
+            seconds = None  # how long it took, if all of it was done now
+            if run_id not in self._gone_on and started and finished:
+                seconds = (finished - started).total_seconds()
+            self.forecast.ended(run_id, seconds, is_first=row.get("worker_sequence") == 0)
 
     def give_up(self, run_id: str, name: str, row: Mapping[str, Any]) -> None:
         """An evaluation has failed for good."""

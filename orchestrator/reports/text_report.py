@@ -58,13 +58,9 @@ class _Counts:
         self.short += is_short and not document.is_empty
         if (document.is_empty or is_short) and not self.first:
             self.first = document.name
-        if not self.markup and _is_markup(document.text):
+        begin = document.text.lstrip()[:_SHORT].encode("utf-8", "surrogatepass")
+        if not self.markup and (is_web_page(begin) or _JSON_OBJECT.match(document.text)):
             self.markup = document.name
-
-
-def _is_markup(text: str) -> bool:
-    begin = text.lstrip()[:_SHORT].encode("utf-8", "surrogatepass")
-    return is_web_page(begin) or _JSON_OBJECT.match(text) is not None
 
 
 def _warning(spec: EvalSpec, n_evaluations: int) -> str | None:

@@ -76,7 +76,9 @@ class Compactor:
             self._merge(DOCUMENTS_FOLDER, tuple(self._store.own_parts[DOCUMENTS_FOLDER]))
 
     def _merge(self, folder: str, names: Sequence[str]) -> None:
-        keep = self._needed if folder == DOCUMENTS_FOLDER else None
+        keep = None
+        if folder == DOCUMENTS_FOLDER:
+            keep = partial(_without, run_ids=pa.array(sorted(self._obsolete), pa.string()))
         try:
             merge(self._store, folder, names, keep=keep)
             self.problem = None
@@ -84,9 +86,6 @@ class Compactor:
             self.problem = str(error)
         # Merged or not, these are not tried again: a full disk must not be asked every second.
         del self._store.own_parts[folder][: len(names)]
-
-    def _needed(self, table: pa.Table) -> pa.Table:
-        return _without(table, pa.array(sorted(self._obsolete), pa.string()))
 
 
 def compact(store: Store) -> Compacted:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
-from workers.attention.fused import Kernel, Recent, Sinks, attend_fused, kernel_for
+from workers.attention.fused import Recent, Sinks, attend_fused, kernel_for
 from workers.attention.interface import LayerCall, empty_states, run, using, weigh
 from workers.attention.rotary import Angles, Rotary, rotate
 from workers.attention.visibility import DENSE, Visibility, additive_mask, layer_visibility
@@ -117,13 +117,21 @@ class ChunkedPass:
         sink_query: Tensor | None,
     ) -> Tensor:
         """Attend rotated queries to a layer's keys, by a fused kernel where that is possible."""
-        n_sink, keys, values = seen.n_sink, state.keys, state.values
+        n_sink, keys, values, chunk = seen.n_sink, state.keys, state.values, self._chunk
+        assert chunk is not None
 
-        def mask(first: int) -> Tensor:
-            return self._mask(seen, state.positions[first:], query.dtype)
+        def mask(first: int) -> Tensor:  # additive, [n, m]; layers with the same keys share it
+            positions = state.positions[first:]
+            identity = (seen, len(positions))
+            if identity not in chunk.masks:
+                made = additive_mask(chunk.positions, positions, seen, query.dtype)
+                chunk.masks[identity] = made
+            return chunk.masks[identity]
 
-        fusable = call.fusable and seen.own_window is None and n_sink <= self._start
-        kernel = _kernel(call) if fusable else None
+        kernel = None
+        if call.fusable and seen.own_window is None and n_sink <= self._start:
+            groups = query.shape[1] // call.key.shape[1]
+            kernel = kernel_for(query.device, query.dtype, query.shape[-1], groups)
         if kernel is None:
             return weigh(
                 query, keys, values, call, sink_query=sink_query, n_sink=n_sink, mask=mask(0)
@@ -140,19 +148,6 @@ class ChunkedPass:
             return attend_fused(kernel, recent, None)
         sinks = Sinks(sink_query, keys[:, :, :n_sink], values[:, :, :n_sink])
         return attend_fused(kernel, recent, sinks)
-
-    def _mask(self, seen: Visibility, keys: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the additive mask [n, m]; layers with the same keys share it."""
-        assert self._chunk is not None
-        masks, identity = self._chunk.masks, (seen, len(keys))
-        if identity not in masks:
-            masks[identity] = additive_mask(self._chunk.positions, keys, seen, dtype)
-        return masks[identity]
-
-
-def _kernel(call: LayerCall) -> Kernel | None:
-    groups = call.query.shape[1] // call.key.shape[1]
-    return kernel_for(call.query.device, call.query.dtype, call.query.shape[-1], groups)
 
 
 def evict(state: LayerState, visibility: Visibility, next_query: int) -> LayerState:

@@ -160,8 +160,9 @@ def mean_interval(
         variance, freedom = _jackknife_variance(sums, counts), len(starts) - 1
         return MeanInterval(value, t_quantile(freedom) * math.sqrt(variance), OVER_DOCUMENTS)
     stretches = list(zip(np.split(values, starts[1:]), np.split(tokens, starts[1:]), strict=True))
-    if not all(_is_long_enough(counts) for _, counts in stretches):
-        return MeanInterval(value, None, TOO_LITTLE)
+    for _, counts in stretches:  # a document fills its batches; the last block may be a half one
+        if len(counts) < BATCHES or counts.sum() < (BATCHES - 0.5) * counts[0]:
+            return MeanInterval(value, None, TOO_LITTLE)
     shares = np.array([counts.sum() for _, counts in stretches]) / tokens.sum()
     variances = shares**2 * [_batch_variance(sums, counts) for sums, counts in stretches]
     # Welch-Satterthwaite: one document that is most of the text leaves its own freedom alone.
@@ -215,11 +216,6 @@ def _jackknife_variance(sums: FloatArray, counts: FloatArray) -> float:
     without = (sums.sum() - sums) / (counts.sum() - counts)
     spread = without - sums.sum() / counts.sum()
     return float((len(sums) - 1) / len(sums) * (spread**2).sum())
-
-
-def _is_long_enough(counts: FloatArray) -> bool:
-    """Tell whether a document fills its batches: the last block may be a half one."""
-    return len(counts) >= BATCHES and counts.sum() >= (BATCHES - 0.5) * counts[0]
 
 
 def _batch_variance(sums: FloatArray, counts: FloatArray) -> float:

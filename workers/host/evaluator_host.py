@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from workers.contract.events import Assignment, Evaluation, Event, Finished
 from workers.contract.failures import Failure
-from workers.contract.rows import Trial, build_row
+from workers.contract.rows import build_row
 from workers.host.output_capture import OutputCapture
 from workers.host.shipped_files import Shelf
 
@@ -113,7 +113,17 @@ class EvaluatorHost:
             except Exception as error:
                 failure = Failure.of(error)
                 results = failure.columns()
-            row = self._row(assignment, {"started_at": started, **results})
+            place = {
+                **self._evaluator.columns(),
+                **self._columns,
+                "worker_sequence": self._sequence,
+            }
+            row = build_row(
+                assignment.spec,
+                sweep=assignment.sweep,
+                attempt=assignment.attempt,
+                parts=(place, assignment.provenance, {"started_at": started, **results}),
+            )
             if row["status"] == "failed":
                 capture.write(row.get("traceback") or row.get("error_message") or "failed")
             if capture.seconds() >= LOGGED_SECONDS or row["status"] == "failed":
@@ -121,15 +131,6 @@ class EvaluatorHost:
         row["log_path"] = capture.kept
         self._sequence += 1
         yield Finished(row=row, evaluator_usable=failure is None or failure.evaluator_usable)
-
-    def _row(self, assignment: Assignment, results: Mapping[str, Any]) -> Trial:
-        place = {**self._evaluator.columns(), **self._columns, "worker_sequence": self._sequence}
-        return build_row(
-            assignment.spec,
-            sweep=assignment.sweep,
-            attempt=assignment.attempt,
-            parts=(place, assignment.provenance, results),
-        )
 
 
 def build_evaluator(path: str, options: Mapping[str, Any]) -> EvaluatorLike:

@@ -45,7 +45,9 @@ def read_checkpoint(source: Source, dtype: torch.dtype) -> Checkpoint:
     """
     with explained(source, "model"):
         if source.is_remote and source.folder is None:
-            _ask_hub(source)
+            revision = source.arguments.get("revision")
+            if reason := hub.silence(source.model, "model", revision):
+                raise ConnectionError(reason)
         _refuse_quantised(source)
         _refuse_adapters(source)
         options: dict[str, Any] = {"use_safetensors": True}
@@ -88,12 +90,6 @@ def explained(source: Source, what: str) -> Iterator[None]:
         broken_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT)
         may_pass = fault is None and (source.is_remote or broken_disk)
         raise (ModelLoadError if may_pass else ModelRefusedError)(message) from error
-
-
-def _ask_hub(source: Source) -> None:
-    revision = source.arguments.get("revision")
-    if reason := hub.silence(source.model, "model", revision):
-        raise ConnectionError(reason)
 
 
 def _refuse_differences(model: str, info: dict[str, Any]) -> None:

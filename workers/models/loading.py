@@ -124,6 +124,12 @@ def switched(
     if not layers:
         probed = probe(model)
         rotary, layers = probed.rotary, probed.layers
+    # Of latent attention: the latent, and the rotated part that all heads share (DeepSeek).
+    rank = getattr(config, "kv_lora_rank", None)
+    # How many ids can be read and predicted: some heads lack ids that stand for images.
+    head = model.get_output_embeddings()
+    sizes = [int(model.get_input_embeddings().num_embeddings)]
+    sizes += [] if head is None else [int(head.weight.shape[0])]
     return LoadedModel(
         key=key,
         model=model,
@@ -133,8 +139,8 @@ def switched(
         device=device,
         dtype=dtype,
         layers=layers,
-        latent_dim=_latent_dim(config),
-        vocab_size=_vocab_size(model),
+        latent_dim=rank and int(rank + config.qk_rope_head_dim),
+        vocab_size=min(sizes),
         trained_positions=trained_positions(config),
     )
 
@@ -151,19 +157,6 @@ def _native_layers(config: Any) -> tuple[LayerShape, ...]:
         kv_heads = 1 if config.multi_query else int(heads)  # it has names of its own for them
     shape = LayerShape(heads, kv_heads, head_dim, head_dim, shared=False, plain=False)
     return (shape,) * int(config.num_hidden_layers)
-
-
-def _vocab_size(model: Any) -> int:
-    """Return how many ids can be read and predicted; some heads lack ids that stand for images."""
-    head = model.get_output_embeddings()
-    sizes = [int(model.get_input_embeddings().num_embeddings)]
-    return min(sizes if head is None else [*sizes, int(head.weight.shape[0])])
-
-
-def _latent_dim(config: Any) -> int | None:
-    """Return the size of the latent and of the rotated part that all heads share (DeepSeek)."""
-    rank = getattr(config, "kv_lora_rank", None)
-    return rank and int(rank + config.qk_rope_head_dim)
 
 
 def trained_positions(config: Any) -> int | None:

@@ -103,7 +103,8 @@ class QualityPass:
                 self._log.add(index, piece)
             open_pieces.append(piece)
             ends = piece.stop == self._queries[index][-1].stop
-            if ends or self._is_long(time.monotonic() - opened):
+            is_long = time.monotonic() - opened > self._span_seconds
+            if ends or (self.spec.method == "recompute" and is_long):
                 spans.append(self._span(index, open_pieces))
                 open_pieces, opened = [], time.monotonic()
                 if not (ends and index == last):  # the row follows at once
@@ -114,9 +115,6 @@ class QualityPass:
             yield TokenLosses(parquet=self._log.parquet())
         forwards = {"token_forwards": quality_forwards(self.spec, self._lengths)}
         return quality_columns(self.spec, spans, self._lengths) | forwards
-
-    def _is_long(self, seconds: float) -> bool:
-        return self.spec.method == "recompute" and seconds > self._span_seconds
 
     def _pieces(self, done: Sequence[int]) -> Iterator[tuple[int, Scored]]:
         """Yield (document, scored chunk) of everything from `done` on, in order."""

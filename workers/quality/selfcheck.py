@@ -181,13 +181,11 @@ def _float32_fits(loaded: LoadedModel, free_bytes: int | None) -> bool:
     """Tell whether the model is float32, or memory holds a copy of it that is."""
     if loaded.dtype == torch.float32:
         return True
+    if free_bytes is None:
+        free_bytes = free_memory_bytes(loaded.device)
+    if free_bytes is None:
+        import psutil  # only here: a GPU machine may have little more than torch
+
+        free_bytes = int(psutil.virtual_memory().available)
     needed: int = 4 * sum(parameter.numel() for parameter in loaded.model.parameters())
-    return needed < 0.8 * (_free_bytes(loaded.device) if free_bytes is None else free_bytes)
-
-
-def _free_bytes(device: torch.device) -> int:
-    if (free := free_memory_bytes(device)) is not None:
-        return free
-    import psutil  # only here: a GPU machine may have little more than torch
-
-    return int(psutil.virtual_memory().available)
+    return needed < 0.8 * free_bytes
