@@ -2,13 +2,15 @@
 
 transformers fills what a checkpoint lacks with random numbers, leaves out what the model does not
 know, and only warns. Here either is refused, by names; the exceptions are those that transformers
-itself declares (tied weights, `_keys_to_ignore_on_load_*`, buffers that older versions stored).
+itself declares (tied weights, `_keys_to_ignore_on_load_*`, buffers that older versions stored),
+and causal masks, which older versions stored as well.
 """
 
 import contextlib
 import errno
 import io
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from workers.contract.errors import ModelLoadError, ModelRefusedError, SinkSweepError
@@ -24,6 +28,8 @@ from workers.models.causes import fault_of, tensor_types, weight_files, words_of
 from workers.models.sources import Source
 
 _INTEGERS = frozenset(("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"))
+_HIDDEN = -1e4
+"""At most this much is added to a score that is to be hidden."""
 _SHOWN = 3
 """Names of tensors that an error lists; the rest is a count."""
 
@@ -62,8 +68,11 @@ def read_checkpoint(source: Source, dtype: torch.dtype) -> Checkpoint:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused here, with names and sizes
             )
+        folder = source.folder or _downloaded(source)
+        files = weight_files(folder) if folder is not None and source.gguf is None else []
+        info["unexpected_keys"] -= _stored_masks(files, info["unexpected_keys"])
         _refuse_differences(source.model, info)
-        _refuse_integers(source, model)
+        _refuse_integers(source.model, files, model)
         if source.gguf is None:
             return Checkpoint(model, "safetensors")
         # Traces of blocks that have been unpacked: such a model cannot be saved or cast.
@@ -117,16 +126,45 @@ def _refuse_differences(model: str, info: dict[str, Any]) -> None:
     )
 
 
-def _refuse_integers(source: Source, model: Any) -> None:
+def _downloaded(source: Source) -> Path | None:
+    """Return where the files of a Hub model lie that was not cached before it was loaded."""
+    commit = source.arguments.get("revision")
+    return hub.cached_snapshot(source.model, "model", commit) if commit else None
+
+
+def _stored_masks(files: Sequence[Path], names: Collection[str]) -> set[str]:
+    """Return which of these tensors are causal masks, which GPT-J and CodeGen once stored.
+
+    Nothing declares them any more. They are known by what they hold, and no weight holds that: a
+    lower triangle of ones (`attn.bias`, `attn.causal_mask`), or a single number for what is hidden
+    (`attn.masked_bias`).
+    """
+    found: set[str] = set()
+    for path in files if names else ():
+        with safe_open(path, "pt") as file:
+            for name in set(file.keys()) & set(names):
+                shape = tuple(file.get_slice(name).get_shape())
+                alone = math.prod(shape) == 1
+                square = len(shape) > 1 and shape[-1] == shape[-2]
+                if (alone or square) and _is_mask(file.get_tensor(name)):
+                    found.add(name)
+    return found
+
+
+def _is_mask(stored: Tensor) -> bool:
+    if stored.numel() == 1:
+        return float(stored) <= _HIDDEN
+    return torch.equal(stored, torch.ones_like(stored).tril())
+
+
+def _refuse_integers(name_of_model: str, files: Sequence[Path], model: Any) -> None:
     """Refuse packed weights that no configuration tells how to unpack; they would be rounded."""
-    if source.gguf is not None or source.folder is None:
-        return
     floats = {name for name, tensor in model.named_parameters() if tensor.is_floating_point()}
-    for path in weight_files(source.folder):
+    for path in files:
         for name, kind in tensor_types(path).items():
             if name in floats and kind in _INTEGERS:
                 raise ModelRefusedError(
-                    f"the checkpoint {source.model!r} holds whole numbers ({kind}) as the weight "
+                    f"the checkpoint {name_of_model!r} holds whole numbers ({kind}) as the weight "
                     f"{name}, and its config.json does not say how they are unpacked; name the "
                     "original weights"
                 )

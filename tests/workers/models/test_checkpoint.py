@@ -3,9 +3,9 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from tests.support.checkpoints import edit_json, edit_weights, llama_folder
+from tests.support.models import tiny_transformer
 from workers.contract.errors import ModelLoadError, ModelRefusedError
 from workers.contract.failures import MODEL_LOAD, kind_of
 from workers.contract.spec import EvalSpec
@@ -83,14 +83,43 @@ def test_buffers_that_older_versions_stored_are_no_surplus(folder):
     assert loaded(folder).n_layers == 2
 
 
-def test_masks_that_pythia_checkpoints_hold_are_no_surplus(tmp_path):
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = GPTNeoXConfig(**sizes, vocab_size=97, intermediate_size=64)
-    GPTNeoXForCausalLM(config).save_pretrained(tmp_path)
-    mask = {"gpt_neox.layers.0.attention.bias": torch.ones(1, 1, 4, 4)}
-    edit_weights(tmp_path, lambda old: {**old, **mask})
+TRIANGLE = torch.ones(1, 1, 8, 8).tril()
+NEOX, GPTJ = "gpt_neox.layers.0.attention.", "transformer.h.0.attn."
+
+
+@pytest.mark.parametrize(
+    ("model_type", "stored"),
+    [
+        ("gpt_neox", {f"{NEOX}bias": TRIANGLE.bool(), f"{NEOX}masked_bias": torch.tensor(-1e9)}),
+        ("gpt_neox", {f"{NEOX}bias": TRIANGLE, f"{NEOX}rotary_emb.inv_freq": torch.ones(2)}),
+        ("gptj", {f"{GPTJ}bias": TRIANGLE.byte(), f"{GPTJ}masked_bias": torch.tensor(-1e9)}),
+        (
+            "gptj",
+            {f"{GPTJ}bias": TRIANGLE.half(), f"{GPTJ}masked_bias": torch.tensor([-1e9]).half()},
+        ),
+        (
+            "codegen",
+            {f"{GPTJ}causal_mask": TRIANGLE.bool(), f"{GPTJ}masked_bias": torch.tensor(-1e4)},
+        ),
+    ],
+)
+def test_masks_that_older_versions_stored_are_no_surplus(tmp_path, model_type, stored):
+    model = tiny_transformer(model_type)
+    model.save_pretrained(tmp_path)
+    edit_weights(tmp_path, lambda old: {**old, **stored})
     spec = EvalSpec(model=str(tmp_path), dataset="random", method="dense", max_tokens=8)
-    assert load_model(spec, torch.device("cpu")).n_layers == 1
+    read, own = load_model(spec, torch.device("cpu")).model.state_dict(), model.state_dict()
+    assert set(read) == set(own)
+    assert all(torch.equal(read[name], own[name]) for name in own)
+
+
+@pytest.mark.parametrize(
+    "stored", [torch.ones(1, 1, 8, 8), 2 * TRIANGLE, torch.tensor(-1.0), torch.ones(8)]
+)
+def test_what_is_no_mask_is_surplus_under_a_masks_name(tmp_path, stored):
+    tiny_transformer("gptj").save_pretrained(tmp_path)
+    edit_weights(tmp_path, lambda old: {**old, f"{GPTJ}bias": stored})
+    assert f"1 surplus: {GPTJ}bias" in refusal(tmp_path, dataset="random", max_tokens=8)
 
 
 def pointer(folder, name):
