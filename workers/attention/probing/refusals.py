@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from workers.attention.interface import (
     NAME,
@@ -95,8 +96,14 @@ def not_ours(model: PreTrainedModel) -> str:
     """Return why a model that never asks for our attention is refused."""
     name = type(model).__name__
     kinds = [type(module).__name__.lower() for module in model.modules()]
+    kept = empty_states(model).layers
     if not any("attention" in kind or "attn" in kind for kind in kinds):
         return f"{name} does not attend, so there are no keys to stream (see docs/models.md)"
+    if kept and all(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in kept):
+        return (
+            f"every layer of this {name} carries a recurrent state and none attends to keys, so "
+            "there are none to stream (see docs/models.md)"
+        )
     return (
         f"the attention of {name} does not go through transformers' AttentionInterface, so its "
         "keys cannot be streamed (see docs/models.md)"

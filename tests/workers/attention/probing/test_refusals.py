@@ -33,6 +33,14 @@ def test_the_reason_is_what_the_model_does_and_not_what_it_raised(model_type, re
     assert "Error" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("model_type", ["kimi_linear", "bailing_hybrid"])
+def test_a_model_of_linear_attention_alone_is_said_to_have_no_keys(model_type):
+    """Its class has "attention" in the names of its layers, and transformers runs them itself."""
+    model = tiny_transformer(model_type, layer_types=["linear_attention"] * 3)
+    with pytest.raises(UnsupportedModelError, match=r"every layer .* carries a recurrent state"):
+        probe(copy.deepcopy(model))
+
+
 def test_whatever_a_model_raises_while_it_is_probed_is_a_refusal(monkeypatch):
     model = tiny_transformer("llama", num_hidden_layers=1)
     monkeypatch.setattr(type(model), "forward", lambda *_, **__: 1 / 0)
