@@ -14,7 +14,9 @@ from orchestrator.cluster.connection import Cluster, protect_token
 from orchestrator.executors.ray_executor import RayExecutor
 
 STORE_BYTES = 80_000_000
-HEAD = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+LIGHT = {"object_store_memory": STORE_BYTES, "include_log_monitor": False}
+"""Of every node: nobody reads here what workers print."""
+HEAD = {**LIGHT, "num_cpus": 0, "include_dashboard": False, "no_monitor": True}
 
 
 @contextlib.contextmanager
@@ -25,10 +27,7 @@ def cluster_of(*nodes: dict[str, Any]) -> Iterator[tuple[TestCluster, Cluster, l
     os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     test_cluster = TestCluster(initialize_head=True, head_node_args=dict(HEAD))
     try:
-        workers = [
-            test_cluster.add_node(**{"num_cpus": 0, "object_store_memory": STORE_BYTES, **node})
-            for node in nodes
-        ]
+        workers = [test_cluster.add_node(**{"num_cpus": 0, **LIGHT, **node}) for node in nodes]
         test_cluster.wait_for_nodes()
         ray.init(address=test_cluster.address, log_to_driver=False, logging_level="ERROR")
         yield test_cluster, Cluster(test_cluster.address), workers
@@ -40,7 +39,7 @@ def cluster_of(*nodes: dict[str, Any]) -> Iterator[tuple[TestCluster, Cluster, l
 def add_node(test_cluster: TestCluster, **node: Any) -> Any:
     """Add a node, from any thread: without the handlers of signals that only the main one sets."""
     test_cluster._shutdown_at_exit = False
-    return test_cluster.add_node(**{"object_store_memory": STORE_BYTES, **node})
+    return test_cluster.add_node(**{**LIGHT, **node})
 
 
 def node_at_work(executor: RayExecutor, stop: threading.Event) -> str | None:
