@@ -60,9 +60,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[str]:
-    """The job server of a cluster that ends with the test."""
+@pytest.fixture(scope="module")
+def head() -> Iterator[str]:
+    """The job server of a cluster that ends with these tests."""
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     with subprocess.Popen(
         [sys.executable, "-c", HEAD],

@@ -1,11 +1,13 @@
 """What an evaluator refuses: a GPU that it cannot use, and code that is not the driver's."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from orchestrator.cluster.connection import Cluster
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.errors import ClusterError
 from orchestrator.executors import ray_executor
@@ -19,14 +21,22 @@ from workers.contract.installation import installation
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine whose torch sees no GPU")
-def test_a_gpu_that_torch_does_not_see_is_not_replaced_by_the_cpu(tmp_path: Path) -> None:
-    resources, listener = Resources(gpus=1), Listening()
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """One node, with a GPU that is pretended."""
     with cluster_of({"num_gpus": 1, "num_cpus": 1}) as (_, cluster, _nodes):
-        executor = RayExecutor(cluster, resources, options={"device": "auto"})
-        sweep = sweep_of(2, resources=resources)
-        with pytest.raises(ClusterError) as refused:
-            run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
+        yield cluster
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine whose torch sees no GPU")
+def test_a_gpu_that_torch_does_not_see_is_not_replaced_by_the_cpu(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    resources, listener = Resources(gpus=1), Listening()
+    executor = RayExecutor(cluster, resources, options={"device": "auto"})
+    sweep = sweep_of(2, resources=resources)
+    with pytest.raises(ClusterError) as refused:
+        run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
     (line,) = str(refused.value).splitlines()
     assert line.startswith("no node is left that can be used: ")
     assert "cannot use its GPU: " in line
@@ -47,17 +57,17 @@ def test_a_gpu_that_torch_does_not_see_is_not_replaced_by_the_cpu(tmp_path: Path
 def test_another_code_than_the_drivers_is_refused_in_a_line_that_names_both(
     changes: dict[str, object],
     words: list[str],
+    cluster: Cluster,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = replace(installation(), folder="/elsewhere", **changes)  # type: ignore[arg-type]
     monkeypatch.setattr(ray_executor, "installation", lambda: other)
     resources = Resources(gpus=0)
-    with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
-        executor = RayExecutor(cluster, resources, evaluator=CRASHING)
-        sweep = sweep_of(2, resources=resources)
-        with pytest.raises(ClusterError) as refused:
-            run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), Listening())
+    executor = RayExecutor(cluster, resources, evaluator=CRASHING)
+    sweep = sweep_of(2, resources=resources)
+    with pytest.raises(ClusterError) as refused:
+        run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), Listening())
     (line,) = str(refused.value).splitlines()
     assert "runs other code than this driver: " in line
     assert [word for word in words if word not in line] == []

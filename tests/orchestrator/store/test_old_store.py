@@ -61,12 +61,17 @@ def test_an_interrupted_launch_is_continued_from_its_documents(
     (planned,) = unfinished.evaluations
     spans = store.spans([planned.spec.run_id])[planned.spec.run_id]
     assert len(spans) > 2
+    # What the others cost is not asked here: made-up sums for all of them but the last two.
+    others = range(max(span["document"] for span in spans) + 1, planned.spec.max_documents - 2)
+    made_up = [{**spans[0], "row_id": f"made-up-{one}", "document": one} for one in others]
+    store.append_documents(made_up)
     ended = launch_sweep(unfinished, store, Where(inline=True), LaunchOptions(), Silent())
     assert (ended.ok, ended.attempts) == (1, 1)
     columns = ["run_id", "n_documents", "block_document", "block_nll"]
     row = next(r for r in store.results(columns).to_pylist() if r["run_id"] == planned.spec.run_id)
     of_block = dict(zip(row["block_document"], row["block_nll"], strict=True))
-    for span in spans:  # one block each: the stored sums went into the row as they are
+    assert [*of_block] == [*range(planned.spec.max_documents)]
+    for span in (*spans, *made_up):  # one block each: the sums went into the row as they are
         assert of_block[span["document"]] == sum(span["block_nll"])
 
 
