@@ -80,7 +80,7 @@ test-waiting: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m waiting --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 test-computing: $(VENV)/installed-dev
-	nice -n 19 $(BIN)/python -m pytest -m "not alone and not waiting" --numprocesses $(TEST_JOBS) --dist loadfile
+	nice -n 19 $(BIN)/python -m pytest -m "not alone and not waiting" --numprocesses $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

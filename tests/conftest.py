@@ -24,6 +24,14 @@ FIRST = (
     "orchestrator/cluster/test_ray_up.py",
     "orchestrator/executors/test_losses.py",
     "orchestrator/executors/test_nothing_runs.py",
+    "workers/quality/test_nll.py",
+    "workers/models/test_families.py",
+    "workers/models/test_demo_model.py",
+    "test_surroundings.py",
+    "test_examples.py",
+    "analysis/figures/test_widths.py",
+    "analysis/test_api.py",
+    "workers/latency/test_measure.py",
 )
 """What takes minutes must not be what the other processes wait for at the end."""
 

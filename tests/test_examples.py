@@ -16,7 +16,7 @@ from orchestrator.cli import sweep
 PROGRAMS = {"sweep": sweep, "analysis": analysis}
 EXPECTED = {"submit": 1}
 """Exit codes that are not 0: no cluster's head answers here."""
-SHORTER = ("dataset=pydoc", "max_tokens=400", "decode_tokens=8", "repeats=1")
+SHORTER = ("dataset=pydoc", "max_tokens=160", "decode_tokens=8", "repeats=1")
 """What the sweeps of the examples are cut down to."""
 ORDER = ("init", "launch", "plan", "status", "fetch", "export", "import")
 """What makes the files that the others read."""

@@ -8,12 +8,11 @@ in which a module may have moved to another path.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from workers.texts.heldout import is_test, pydoc_topics, stdlib_modules
 
@@ -55,11 +54,11 @@ def sampling_weight(name: str) -> float:
     return 1.0 if is_test(path) else 2.0
 
 
-def spans(tokens: Tokens) -> set[Span]:
+def spans(tokens: Tokens) -> Iterator[Span]:
     """Every run of ``SHARED_SPAN`` token ids, as bytes. ``tokens``: shape (T,), uint16."""
-    if len(tokens) < SHARED_SPAN:
-        return set()
-    return {window.tobytes() for window in sliding_window_view(tokens, SHARED_SPAN)}
+    data, size = tokens.tobytes(), SHARED_SPAN * tokens.itemsize
+    for start in range(0, len(data) - size + 1, tokens.itemsize):
+        yield data[start : start + size]
 
 
 def overlapping(
@@ -69,7 +68,7 @@ def overlapping(
     """The names of the candidates that share a span of ``SHARED_SPAN`` tokens with a held-out."""
     forbidden: set[Span] = set()
     for tokens in held_out:
-        forbidden |= spans(tokens)
+        forbidden.update(spans(tokens))
     return [name for name, tokens in candidates.items() if not forbidden.isdisjoint(spans(tokens))]
 
 

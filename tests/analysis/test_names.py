@@ -9,6 +9,8 @@ import tempfile
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,6 +20,8 @@ from matplotlib import font_manager
 
 from analysis.cli import analysis
 from analysis.drawing.page import fonts
+from analysis.names import TABLE_FORMATS
+from analysis.outputs import table
 from orchestrator.cli import sweep
 from orchestrator.reports.tables import visible
 from orchestrator.store.store import Store
@@ -57,6 +61,19 @@ def run(store: Store, *arguments: str) -> Result:
     return done
 
 
+def in_every_format(store: Store) -> dict[str, str]:
+    """Return what the command writes in each format, from one reading of the store."""
+    renderings = dict(table.FORMATS)
+
+    def every(*given: Any) -> str:
+        return json.dumps({form: render(*given) for form, render in renderings.items()})
+
+    with patch.dict(table.FORMATS, {"text": every}):
+        written, _ = json.JSONDecoder().raw_decode(run(store, "table").stdout)
+    assert {*written} == {*TABLE_FORMATS}
+    return dict(written)
+
+
 def has_ethiopic() -> bool:
     entries = font_manager.fontManager.ttflist
     return any("\u1200" in fonts._letters(entry) for entry in entries)
@@ -71,6 +88,20 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
         self.counts[tag] = self.counts.get(tag, 0) + 1
+
+
+def tags_of(page: Path) -> dict[str, int]:
+    found = Tags()
+    found.feed(page.read_text(encoding="utf-8"))
+    return found.counts
+
+
+@pytest.fixture(scope="module")
+def plain_tags(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Of the report with a name of letters alone."""
+    folder = tmp_path_factory.mktemp("plain")
+    run(store_of(folder, "plain"), "report", "--out", str(folder / "plain.html"))
+    return tags_of(folder / "plain.html")
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
@@ -88,16 +119,16 @@ def test_every_table_holds_every_name(name: str) -> None:
         shown = visible(f"{name}.txt")
         lines = list(csv.DictReader(io.StringIO(run(store, "table", "--format", "csv").stdout)))
         assert {line["dataset"] for line in lines} == {shown}
-        found = json.loads(run(store, "table", "--format", "json").stdout)
-        assert {line["dataset"] for line in found} == {shown}
-        assert " ".join(shown.split()) in run(store, "table").stdout
-        markdown = run(store, "table", "--format", "markdown").stdout.splitlines()
+        written = in_every_format(store)
+        assert list(csv.DictReader(io.StringIO(written["csv"]))) == lines
+        assert {line["dataset"] for line in json.loads(written["json"])} == {shown}
+        assert " ".join(shown.split()) in written["text"]
+        markdown = written["markdown"].splitlines()
         bars = {
             len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in markdown if line[:1] == "|"
         }
         assert len(bars) == 1, "as many columns in every line"
-        latex = run(store, "table", "--format", "latex").stdout
-        inside = latex.partition("\\midrule")[2].partition("\\bottomrule")[0]
+        inside = written["latex"].partition("\\midrule")[2].partition("\\bottomrule")[0]
         assert len([line for line in inside.splitlines() if line.strip()]) == len(lines)
         without = re.sub(r"\$(-|\\[a-z]+)\$|\\[a-zA-Z]+(\{\})?|\\.", "", inside)
         assert not re.search(r"[$%#_]", without), inside
@@ -140,7 +171,9 @@ def test_rows_and_hints_of_the_store_hold_every_name(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [NASTY[k] for k in (1, 2, 4, 7, 8)])
-def test_figures_and_the_report_show_every_name(name: str, tmp_path: Path) -> None:
+def test_figures_and_the_report_show_every_name(
+    name: str, plain_tags: dict[str, int], tmp_path: Path
+) -> None:
     store = store_of(tmp_path, name)
     figures = ("results_summary", "main_comparison", "perplexity_over_position")
     named = [part for figure in figures for part in ("--figure", figure)]
@@ -154,12 +187,6 @@ def test_figures_and_the_report_show_every_name(name: str, tmp_path: Path) -> No
     assert len(glyphs) <= 1
     assert all("apt-get install" in message for message in glyphs)
     assert bool(glyphs) == ("\u1200" in name and not has_ethiopic())
-    tags = Tags()
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    tags.feed(page)
-    plain = Tags()
-    store = store_of(tmp_path / "plain", "plain")
-    run(store, "report", "--out", str(tmp_path / "plain.html"))
-    plain.feed((tmp_path / "plain.html").read_text(encoding="utf-8"))
-    assert tags.counts.get("script") == plain.counts.get("script")
-    assert set(tags.counts) <= {*plain.counts}
+    tags = tags_of(tmp_path / "report.html")
+    assert tags.get("script") == plain_tags.get("script")
+    assert set(tags) <= {*plain_tags}

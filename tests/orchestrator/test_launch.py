@@ -44,22 +44,24 @@ def launch(folder: Path, code: str, arguments: list[str]) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
-    """Perplexity by run id, for each place."""
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder with the grid and its store, for each place."""
     found = {}
     for place, (code, arguments) in PLACES.items():
-        folder = tmp_path_factory.mktemp("place")
-        (folder / "g.yaml").write_text(json.dumps(GRID))
-        done = launch(folder, code, arguments)
+        found[place] = tmp_path_factory.mktemp("place")
+        (found[place] / "g.yaml").write_text(json.dumps(GRID))
+        done = launch(found[place], code, arguments)
         assert done.returncode == 0, done.stderr
-        table = Store(folder / "store").results(["run_id", "perplexity"])
-        found[place] = dict(zip(*table.to_pydict().values(), strict=True))
     return found
 
 
 def test_every_place_gives_the_same_evaluations_the_same_perplexities(
-    outcomes: dict[str, dict[str, float]],
+    places: dict[str, Path],
 ) -> None:
+    outcomes = {}
+    for place, folder in places.items():
+        table = Store(folder / "store").results(["run_id", "perplexity"])
+        outcomes[place] = dict(zip(*table.to_pydict().values(), strict=True))
     reference = outcomes["inline"]
     assert len(reference) == 4
     for place, found in outcomes.items():
@@ -76,16 +78,14 @@ def test_without_ray_the_remedy_is_said(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["g.yaml"]
 
 
-def test_where_nothing_is_left_neither_torch_nor_ray_is_started(tmp_path: Path) -> None:
-    grid = {**GRID, "grids": [{"dataset": "random", "method": "dense"}]}
-    grid["defaults"] = {**GRID["defaults"], "model": "random:tiny-neox"}
-    (tmp_path / "g.yaml").write_text(json.dumps(grid))
-    assert launch(tmp_path, MAIN, ["--inline"]).returncode == 0
+def test_where_nothing_is_left_neither_torch_nor_ray_is_started(
+    places: dict[str, Path],
+) -> None:
     without = "import sys\nsys.modules['torch'] = sys.modules['ray'] = None\n" + MAIN
-    again = launch(tmp_path, without, ["--local"])
+    again = launch(places["inline"], without, ["--local"])
     assert again.returncode == 0, again.stderr
-    assert "(0 run now, 1 done before)" in again.stdout
-    measured_again = launch(tmp_path, without, ["--local", "--remeasure"])
+    assert "(0 run now, 4 done before)" in again.stdout
+    measured_again = launch(places["inline"], without, ["--local", "--remeasure"])
     assert measured_again.returncode == 2
 
 
