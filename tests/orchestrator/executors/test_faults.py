@@ -5,12 +5,14 @@ import random
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.cluster.connection import Cluster
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.store.store import Store
@@ -47,9 +49,17 @@ def failures(root: Path) -> Counter[str]:
     return Counter(row["error_kind"] for row in rows if row["status"] == "failed")
 
 
-def test_with_a_worker_killed_every_two_seconds_all_evaluations_end_ok(tmp_path: Path) -> None:
-    chance = random.Random(7)
-    with cluster_of({"num_gpus": 2, "num_cpus": 2}) as (_, cluster, _workers):
+class TestWorkers:
+    @pytest.fixture(scope="class")
+    def cluster(self) -> Iterator[Cluster]:
+        """One node for two evaluations at a time."""
+        with cluster_of({"num_gpus": 2, "num_cpus": 2}) as (_, cluster, _workers):
+            yield cluster
+
+    def test_with_one_killed_every_two_seconds_all_evaluations_end_ok(
+        self, cluster: Cluster, tmp_path: Path
+    ) -> None:
+        chance = random.Random(7)
         executor = RayExecutor(
             cluster, Resources(gpus=1), evaluator=CRASHING, options={"seconds": 0.4}
         )
@@ -60,10 +70,20 @@ def test_with_a_worker_killed_every_two_seconds_all_evaluations_end_ok(tmp_path:
 
         with meanwhile(kill_one, 2.0, 8):
             summary = launch(executor, 60, tmp_path)
-    assert (summary.ok, summary.failed) == (60, 0)
-    lost = failures(tmp_path)
-    assert set(lost) == {"worker_lost"}
-    assert summary.attempts == 60 + lost.total()
+        assert (summary.ok, summary.failed) == (60, 0)
+        lost = failures(tmp_path)
+        assert set(lost) == {"worker_lost"}
+        assert summary.attempts == 60 + lost.total()
+
+    def test_an_evaluation_continues_after_its_own_with_the_parts_it_had_finished(
+        self, cluster: Cluster, tmp_path: Path
+    ) -> None:
+        options = {"script": {"0": ["die"]}, "spans": 6, "seconds": 9.0}
+        executor = RayExecutor(cluster, Resources(gpus=1), evaluator=CRASHING, options=options)
+        launch(executor, 1, tmp_path)
+        (row,) = Store(tmp_path).results(["n_documents", "attempt"]).to_pylist()
+        assert row["attempt"] == 2
+        assert row["n_documents"] >= 2
 
 
 def test_with_whole_nodes_killed_twice_all_evaluations_end_ok(tmp_path: Path) -> None:
@@ -88,15 +108,3 @@ def test_with_whole_nodes_killed_twice_all_evaluations_end_ok(tmp_path: Path) ->
     assert summary.attempts == 30 + lost.total()
     nodes = Store(tmp_path).results(["node_id"]).column("node_id").to_pylist()
     assert len(set(nodes)) >= 2
-
-
-def test_an_evaluation_continues_after_its_worker_with_the_parts_it_had_finished(
-    tmp_path: Path,
-) -> None:
-    with cluster_of({"num_gpus": 1, "num_cpus": 1}) as (_, cluster, _workers):
-        options = {"script": {"0": ["die"]}, "spans": 6, "seconds": 9.0}
-        executor = RayExecutor(cluster, Resources(gpus=1), evaluator=CRASHING, options=options)
-        launch(executor, 1, tmp_path)
-    (row,) = Store(tmp_path).results(["n_documents", "attempt"]).to_pylist()
-    assert row["attempt"] == 2
-    assert row["n_documents"] >= 2

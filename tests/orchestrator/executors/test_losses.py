@@ -8,13 +8,16 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray._raylet import GcsClient
 from ray.core.generated import autoscaler_pb2
 
+from orchestrator.cluster.connection import Cluster
 from orchestrator.driver.loop import LaunchOptions, run_sweep
 from orchestrator.executors.ray_executor import RayExecutor
 from orchestrator.store.store import Store
@@ -87,25 +90,50 @@ class Nodes:
                     os.kill(item.process_id, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("gpus", [0, 1], ids=["cpu", "gpu"])
+@pytest.fixture(scope="module", params=[0, 1], ids=["cpu", "gpu"])
+def started(request: pytest.FixtureRequest) -> Iterator[tuple[Any, Cluster, int]]:
+    """A head, and how many GPUs each of its nodes will have."""
+    with cluster_of() as (test_cluster, cluster, _workers):
+        yield test_cluster, cluster, request.param
+
+
+@pytest.fixture
+def workers(started: tuple[Any, Cluster, int]) -> list[Any]:
+    """Three nodes: what the test before has left, once the others are missed, and new ones."""
+    test_cluster, _, gpus = started
+    found, gone = [], set()
+    for worker in test_cluster.worker_nodes:
+        ended = worker.all_processes["raylet"][0].process.poll() is not None
+        if ended:
+            gone.add(worker.node_id)
+        else:
+            found.append(worker)
+    end = time.monotonic() + 60.0
+    while gone & {node["NodeID"] for node in ray.nodes() if node["Alive"]}:
+        assert time.monotonic() < end, "the cluster does not miss a node that is gone"
+        time.sleep(0.5)
+    while len(found) < 3:
+        found.append(add_node(test_cluster, num_cpus=1, num_gpus=gpus))
+    return found
+
+
 @pytest.mark.parametrize("loss", ["terminate", "kill", "drain", "kill_all", "kill_and_bring_back"])
 def test_whatever_is_lost_every_evaluation_ends_ok_and_once(
-    gpus: int, loss: str, tmp_path: Path
+    started: tuple[Any, Cluster, int], workers: list[Any], loss: str, tmp_path: Path
 ) -> None:
-    node = {"num_gpus": gpus, "num_cpus": 1}
+    test_cluster, cluster, gpus = started
     resources, listener = Resources(gpus=gpus), Listening()
     sweep = sweep_of(COUNT, resources=resources)
-    with cluster_of(node, node, node) as (test_cluster, cluster, workers):
-        executor = RayExecutor(cluster, resources, evaluator=CRASHING, options={"seconds": SECONDS})
-        nodes = Nodes(test_cluster, workers, gpus, executor, listener)
+    executor = RayExecutor(cluster, resources, evaluator=CRASHING, options={"seconds": SECONDS})
+    nodes = Nodes(test_cluster, workers, gpus, executor, listener)
 
-        def lose(stop: threading.Event) -> None:
-            if node_id := node_at_work(executor, stop):
-                getattr(nodes, loss)(node_id)
+    def lose(stop: threading.Event) -> None:
+        if node_id := node_at_work(executor, stop):
+            getattr(nodes, loss)(node_id)
 
-        with in_background(lose):
-            summary = run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
-        new = workers[-1].node_id if len(workers) > 3 else None
+    with in_background(lose):
+        summary = run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
+    new = workers[-1].node_id if len(workers) > 3 else None
     assert (summary.ok, summary.failed) == (COUNT, 0)
     assert ok_run_ids(Store(tmp_path)) == run_ids(sweep)
     rows = Store(tmp_path).trials(["status", "error_kind", "node_id"]).to_pylist()

@@ -80,17 +80,21 @@ def later(seconds: float, act: Callable[[], object]) -> Iterator[None]:
         timer.join()
 
 
-def test_evaluators_that_take_long_to_start(tmp_path: Path) -> None:
-    listener = Clocked()
-    with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
+class TestANodeThatIsNotFree:
+    @pytest.fixture(scope="class")
+    def cluster(self) -> Iterator[Cluster]:
+        """One that keeps its only node."""
+        with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
+            yield cluster
+
+    def test_evaluators_that_take_long_to_start(self, cluster: Cluster, tmp_path: Path) -> None:
+        listener = Clocked()
         slow = "tests.orchestrator.executors.test_nothing_runs:SlowToStart"
         launch(RayExecutor(cluster, CPU, evaluator=slow), tmp_path, listener)
-    assert listener.when("nothing runs: 1 evaluator is starting, since") < WITHIN
+        assert listener.when("nothing runs: 1 evaluator is starting, since") < WITHIN
 
-
-def test_other_work_that_holds_the_cluster(tmp_path: Path) -> None:
-    listener = Clocked()
-    with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
+    def test_other_work_that_holds_the_cluster(self, cluster: Cluster, tmp_path: Path) -> None:
+        listener = Clocked()
 
         @ray.remote(num_cpus=1)
         class Holder:
@@ -101,7 +105,7 @@ def test_other_work_that_holds_the_cluster(tmp_path: Path) -> None:
         assert ray.get(holder.ready.remote())
         with later(13.0, lambda: ray.kill(holder)):
             launch(RayExecutor(cluster, CPU, evaluator=CRASHING), tmp_path, listener)
-    assert listener.when("nothing runs: other work holds the cluster's CPUs") < WITHIN
+        assert listener.when("nothing runs: other work holds the cluster's CPUs") < WITHIN
 
 
 def test_a_cluster_that_has_lost_its_only_node(tmp_path: Path) -> None:
