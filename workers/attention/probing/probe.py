@@ -44,9 +44,11 @@ NEAR = (17, 60)
 """Positions by which a layer's placement is chosen, and 1, below the lengths that are stated."""
 FAR = (97, 131, 257, 600, 1025, 2049, 4097, 8193, 33_000, 100_000)
 """Further positions at which it has to hold; else the model is limited to those below."""
-GRADUAL = 0.5
-"""Share of what rounding is allowed, just below a limit, from which on it is no threshold: what
-depends on a length jumps there, from a tenth of that; a drift has been there all along."""
+BEYOND = 0.4
+"""Share of what rounding is allowed from which on a position lies beyond a limit; float32 leaves
+a twentieth. Where few pairs turn, and slowly, no more than that changes just beyond it."""
+DRIFT = 0.12
+"""Half way to a limit, what a threshold leaves is still rounding; a drift has been there before."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,9 @@ def _limit(
     positions: where to look, ascending; the first is one by which the placements were chosen.
     Raises `UnsupportedModelError` if they are left little by little: then they hold for none.
     """
-    seen: dict[int, list[float]] = {}
-    """Kept, not read again: frequencies may still be those of the longest text so far."""
 
-    def holds(position: int) -> bool:
-        seen[position] = excesses(position, *arrived(model, position))
-        return max(seen[position]) <= 1
+    def at(position: int) -> list[float]:
+        return excesses(position, *arrived(model, position))
 
     def excesses(position: int, there: Sequence[LayerCall]) -> list[float]:
         layers = zip(chosen, at_zero, there, strict=True)
@@ -160,16 +159,17 @@ def _limit(
     arrived(model, 0)  # forgets the frequencies of the longest
     good = positions[0]
     for position in positions:
-        if holds(position):
+        if max(at(position)) <= BEYOND:
             good = position
             continue
         bad = position
         while bad - good > 1:
             middle = (good + bad) // 2
-            good, bad = (middle, bad) if holds(middle) else (good, middle)
-        below = seen[good]
-        if max(below) > GRADUAL:
-            raise _not_turned(at_zero[below.index(max(below))].layer)
+            good, bad = (middle, bad) if max(at(middle)) <= BEYOND else (good, middle)
+        arrived(model, 0)
+        half_way = at(good // 2)
+        if max(half_way) > DRIFT:
+            raise _not_turned(at_zero[half_way.index(max(half_way))].layer)
         return good + 1
     return None
 

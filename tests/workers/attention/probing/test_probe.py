@@ -86,6 +86,27 @@ def test_frequencies_that_depend_on_the_length_hold_up_to_it(rope_type, length):
     assert probe(copy.deepcopy(model)).rotary.limit == length
 
 
+@pytest.mark.parametrize("length", [131_072, 262_144])
+@pytest.mark.parametrize("vocabulary", [97, 1009])
+@pytest.mark.parametrize("model_type", ["llama", "kolibri1"])
+def test_a_long_length_is_no_drift_and_not_one_longer(model_type, vocabulary, length):
+    """The first position beyond it leaves a few hundredths, which float32 angles were allowed."""
+    settings = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    changes = {"rope_parameters": settings, "max_position_embeddings": length}
+    shape = {"num_hidden_layers": 1, "vocab_size": vocabulary}
+    model = tiny_transformer(model_type, **changes, **shape)
+    assert probe(copy.deepcopy(model)).rotary.limit == length
+
+
+@pytest.mark.parametrize("theta", [1e6, 5e7, 5e8])
+def test_a_length_beyond_which_few_pairs_change_little_by_little_is_no_drift(theta):
+    settings = {"rope_type": "dynamic", "rope_theta": theta, "factor": 2.0}
+    settings["partial_rotary_factor"] = 0.25
+    model = copy.deepcopy(tiny_transformer("minimax_m2", rope_parameters=settings))
+    limit = probe(model).rotary.limit
+    assert 4096 <= limit < 4096 + 16
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("model_type", ["gpt_neox", "longcat_flash", "solar_open"])
 def test_a_length_is_found_in_every_precision_also_where_few_pairs_turn(model_type, dtype):
