@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,12 @@ pytestmark = pytest.mark.slow
 CRASHING = "tests.support.crashing_evaluator:CrashingEvaluator"
 CPU = Resources(gpus=0, cpus=1)
 PARTS = {
-    "raylet": "/raylet/raylet",
     "gcs_server": "/gcs/gcs_server",
-    "agent": "/dashboard/agent.py",
-    "runtime_env_agent": "/runtime_env/agent/main.py",
+    "agent": "ray::DashboardAgent",
+    "runtime_env_agent": "ray::RuntimeEnvAgent",
+    "raylet": "/raylet/raylet",
 }
+"""How the first word of their command lines ends; the raylet's names the agents further on."""
 
 
 def processes(part: str) -> list[psutil.Process]:
@@ -36,7 +37,7 @@ def processes(part: str) -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
-            if any(PARTS[part] in word for word in child.cmdline()):
+            if " ".join(child.cmdline()[:1]).strip().endswith(PARTS[part]):
                 found.append(child)
         except psutil.NoSuchProcess:
             continue
@@ -44,17 +45,17 @@ def processes(part: str) -> list[psutil.Process]:
 
 
 def kill(part: str) -> None:
-    (process, *_) = processes(part)
-    os.kill(process.pid, signal.SIGKILL)
+    newest = max(processes(part), key=lambda process: process.create_time())
+    os.kill(newest.pid, signal.SIGKILL)
 
 
-def as_soon_as(
-    ready: Callable[[], Any], act: Callable[[], Any], times: int = 1
+def whenever(
+    ready: Callable[[], Any], acts: Sequence[Callable[[], Any]]
 ) -> AbstractContextManager[None]:
-    """Act in the background whenever something is ready."""
+    """Act in the background, one after another, each as soon as something is ready."""
 
     def watch(stop: threading.Event) -> None:
-        for _ in range(times):
+        for act in acts:
             while not ready():
                 if stop.wait(0.1):
                     return
@@ -63,60 +64,56 @@ def as_soon_as(
     return in_background(watch)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_local_ray_that_dies_is_started_again_and_the_sweep_goes_on(
-    part: str, tmp_path: Path
-) -> None:
+def restarts(listener: Listening) -> list[str]:
+    return [note for note in listener.notes if "died and was started again" in note]
+
+
+def test_a_local_ray_that_dies_is_started_again_and_the_sweep_is_finished(tmp_path: Path) -> None:
     listener, sweep = Listening(), sweep_of(12, resources=CPU)
     with connect(local=True) as cluster:
         options = {"seconds": 0.6}
         executor = RayExecutor(cluster, CPU, evaluator=CRASHING, options=options)
-        with as_soon_as(executor.process_ids, lambda: kill(part)):
+        with whenever(executor.process_ids, [lambda: kill("raylet")]):
             summary = run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
     assert (summary.ok, summary.failed) == (12, 0)
     assert ok_run_ids(Store(tmp_path)) == run_ids(sweep)
-    (said,) = [note for note in listener.notes if "died and was started again (1 of 3)" in note]
-    assert "ended with" in said
-    assert len(said) < 1000, "no dump of a raylet"
+    (said,) = restarts(listener)
+    assert "(1 of 3)" in said
 
 
-def test_a_local_ray_that_dies_again_and_again_ends_the_sweep_with_the_reason(
+def test_whatever_part_of_it_dies_the_sweep_goes_on_until_the_fourth_death_ends_it(
     tmp_path: Path,
 ) -> None:
-    listener, sweep = Listening(), sweep_of(50, resources=CPU)
-    gone: set[int] = set()
+    listener, sweep = Listening(), sweep_of(1000, resources=CPU)
+    deaths: list[str] = []
+    rows: dict[int, int] = {}
+    """How many there were when it had been started again so many times."""
 
-    def new_raylet() -> list[int]:
-        if not executor.process_ids():  # one that is only starting cannot be started again
-            return []
-        return [one.pid for one in processes("raylet") if one.pid not in gone]
+    def goes_on() -> bool:
+        """After the latest death, too: started again, and through with one more evaluation."""
+        times = len(restarts(listener))
+        if times < len(deaths) or not executor.process_ids():
+            return False
+        return len(listener.rows) > rows.setdefault(times, len(listener.rows))
 
-    def kill_it() -> None:
-        gone.update(pids := new_raylet())
-        os.kill(pids[0], signal.SIGKILL)
+    def kill_next() -> None:
+        deaths.append(list(PARTS)[len(deaths)])
+        kill(deaths[-1])
 
     with connect(local=True) as cluster:
-        options = {"seconds": 5.0}
+        options = {"seconds": 0.6}
         executor = RayExecutor(cluster, CPU, evaluator=CRASHING, options=options)
         with (
-            as_soon_as(new_raylet, kill_it, times=4),
+            whenever(goes_on, [kill_next] * len(PARTS)),
             pytest.raises(ClusterError, match=r"Ray on this machine has died 4 times: raylet"),
         ):
             run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
-    assert sum("was started again" in note for note in listener.notes) == 3
-
-
-def test_it_listens_on_the_loopback_alone() -> None:
-    with connect(local=True):
-        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        listening = {
-            connection.laddr.ip
-            for process in family
-            for connection in process.net_connections(kind="inet")
-            if connection.status == psutil.CONN_LISTEN
-        }
-    assert listening
-    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert deaths == list(PARTS)
+    assert len(restarts(listener)) == 3
+    for number, said in enumerate(restarts(listener), start=1):
+        assert f"({number} of 3)" in said
+        assert "ended with" in said
+        assert len(said) < 1000, "no dump of a raylet"
 
 
 HOSTILE = {
@@ -126,8 +123,19 @@ HOSTILE = {
 }
 
 
-def test_what_is_set_for_other_clusters_does_not_stop_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_starts_whatever_is_set_for_other_clusters_and_listens_on_the_loopback_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
     with connect(local=True) as cluster:
         assert cluster.nodes()
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = {
+            connection.laddr.ip
+            for process in family
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert listening
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
