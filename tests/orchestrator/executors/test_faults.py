@@ -49,13 +49,14 @@ def failures(root: Path) -> Counter[str]:
     return Counter(row["error_kind"] for row in rows if row["status"] == "failed")
 
 
-class TestWorkers:
-    @pytest.fixture(scope="class")
-    def cluster(self) -> Iterator[Cluster]:
-        """One node for two evaluations at a time."""
-        with cluster_of({"num_gpus": 2, "num_cpus": 2}) as (_, cluster, _workers):
-            yield cluster
+@pytest.fixture(scope="class")
+def cluster() -> Iterator[Cluster]:
+    """One node for two evaluations at a time."""
+    with cluster_of({"num_gpus": 2, "num_cpus": 2}) as (_, cluster, _workers):
+        yield cluster
 
+
+class TestWorkers:
     def test_with_one_killed_every_two_seconds_all_evaluations_end_ok(
         self, cluster: Cluster, tmp_path: Path
     ) -> None:

@@ -80,20 +80,21 @@ def later(seconds: float, act: Callable[[], object]) -> Iterator[None]:
         timer.join()
 
 
-class TestANodeThatIsNotFree:
-    @pytest.fixture(scope="class")
-    def cluster(self) -> Iterator[Cluster]:
-        """One that keeps its only node."""
-        with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
-            yield cluster
+@pytest.fixture(scope="class")
+def kept() -> Iterator[Cluster]:
+    """A cluster that keeps its only node."""
+    with cluster_of({"num_cpus": 1}) as (_, cluster, _nodes):
+        yield cluster
 
-    def test_evaluators_that_take_long_to_start(self, cluster: Cluster, tmp_path: Path) -> None:
+
+class TestANodeThatIsNotFree:
+    def test_evaluators_that_take_long_to_start(self, kept: Cluster, tmp_path: Path) -> None:
         listener = Clocked()
         slow = "tests.orchestrator.executors.test_nothing_runs:SlowToStart"
-        launch(RayExecutor(cluster, CPU, evaluator=slow), tmp_path, listener)
+        launch(RayExecutor(kept, CPU, evaluator=slow), tmp_path, listener)
         assert listener.when("nothing runs: 1 evaluator is starting, since") < WITHIN
 
-    def test_other_work_that_holds_the_cluster(self, cluster: Cluster, tmp_path: Path) -> None:
+    def test_other_work_that_holds_the_cluster(self, kept: Cluster, tmp_path: Path) -> None:
         listener = Clocked()
 
         @ray.remote(num_cpus=1)
@@ -104,7 +105,7 @@ class TestANodeThatIsNotFree:
         holder = Holder.remote()  # type: ignore[attr-defined]
         assert ray.get(holder.ready.remote())
         with later(13.0, lambda: ray.kill(holder)):
-            launch(RayExecutor(cluster, CPU, evaluator=CRASHING), tmp_path, listener)
+            launch(RayExecutor(kept, CPU, evaluator=CRASHING), tmp_path, listener)
         assert listener.when("nothing runs: other work holds the cluster's CPUs") < WITHIN
 
 
