@@ -170,6 +170,13 @@ class TestInABrowser:
         shown = [one["data-model"] for one in sections if "hidden" not in one]
         assert shown == ["some/b"]
 
+    @pytest.mark.parametrize(("theme", "is_dark"), [("dark", True), ("light", False)])
+    def test_figures_are_dark_where_the_page_is(self, page, theme, is_dark):
+        look = "console.log(getComputedStyle(document.querySelector('figure img')).filter)"
+        (said,) = open_page(page, f"theme={theme}", then=look).console
+        assert ("invert(0.91)" in said) is is_dark
+        assert ("none" in said) is not is_dark
+
     def test_a_click_on_a_head_sorts_and_another_turns_the_order_around(self, page):
         click = (
             "const head = [...document.querySelectorAll('#results th button')]"
