@@ -4,6 +4,8 @@ Every command lives in a file of its own in `analysis/commands/` and imports wha
 it runs: `analysis --help` must not wait for pandas or matplotlib.
 """
 
+import gc
+
 import click
 
 from analysis.commands.audit import audit
@@ -43,6 +45,7 @@ for _command in (plot, table, report, audit, compare, import_, export):
 
 def main() -> None:
     """Run the command line."""
+    gc.set_threshold(50_000, 20, 20)  # frames and figures are many objects and little garbage
     run_command(analysis, "analysis")
 
 

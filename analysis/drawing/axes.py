@@ -1,13 +1,14 @@
 """Ticks few enough to be read, and labels that stand on nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import (
@@ -31,7 +32,10 @@ LINE = 1.25
 AROUND = 3.0
 """Points kept free beside a label."""
 NEAR = ((0, 6), (0, -6), (6, 5), (-6, 5), (6, -5), (-6, -5))
-FAR = ((12, 14), (-12, 14), (12, -14), (-12, -14), (24, 0), (-24, 0), (0, 22), (0, -22))
+FAR = (
+    *((12, 14), (-12, 14), (12, -14), (-12, -14), (24, 0), (-24, 0), (0, 22), (0, -22)),
+    *((26, 18), (-26, 18), (26, -18), (-26, -18), (16, 30), (-16, 30), (16, -30), (-16, -30)),
+)
 """Where a label may stand, in points from its point; a far one is joined to it by a line."""
 
 
@@ -88,7 +92,8 @@ def fewer_ticks(axis: Axis, inches: float, look: Look) -> None:
     ticks = [float(tick) for tick in axis.get_ticklocs() if low <= tick <= high]
     most = max(2, int(inches * 72 / (1.5 * look.type.tick)))
     if len(ticks) > most:
-        axis.set_major_locator(FixedLocator(ticks[:: -(-len(ticks) // most)]))
+        kept = [ticks[0], ticks[-1]] if most == 2 else ticks[:: -(-len(ticks) // most)]
+        axis.set_major_locator(FixedLocator(kept))
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,9 @@ def place_labels(axes: Axes, labels: Sequence[Label], look: Look, *, leaders: bo
     """
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    # What no label may touch, in pixels: lines, whiskers, markers, texts.
+    # What no label may touch, in pixels: lines, markers, texts; whiskers if it can be helped.
     obstacles: list[Any] = []
+    markers: list[Bbox] = []
     for line in axes.get_lines():
         path = line.get_transform().transform_path(line.get_path())
         centres = np.asarray(path.vertices, dtype=float)
@@ -150,12 +156,13 @@ def place_labels(axes: Axes, labels: Sequence[Label], look: Look, *, leaders: bo
             reach = 0.55 * line.get_markersize() * figure.dpi / 72
             centres = centres[np.isfinite(centres).all(axis=1)]
             corners = np.hstack([centres - reach, centres + reach])
-            obstacles += [Bbox.from_extents(*corner.tolist()) for corner in corners]
-    for whiskers in axes.collections:
-        obstacles += [axes.transData.transform_path(path) for path in whiskers.get_paths()]
+            markers += [Bbox.from_extents(*corner.tolist()) for corner in corners]
+    drawn = (path for whiskers in axes.collections for path in whiskers.get_paths())
+    whiskers = [axes.transData.transform_path(path) for path in drawn]
+    obstacles += markers
     obstacles += [bar.get_window_extent() for bars in axes.containers for bar in bars]
     obstacles += [text.get_window_extent() for text in axes.texts if text.get_text()]
-    placing = _Placing(axes, look, figure.dpi / 72, obstacles, [])
+    placing = _Placing(axes, look, figure.dpi / 72, obstacles, whiskers, markers)
     return sum(placing.write(label, leaders=leaders) for label in labels)
 
 
@@ -200,7 +207,11 @@ class _Placing:
     look: Look
     pixel: float
     obstacles: list[Any]
-    taken: list[Bbox]
+    whiskers: list[Path]
+    markers: list[Bbox]
+    taken: list[Bbox] = field(default_factory=list)
+    ways: list[Path] = field(default_factory=list)
+    """The lines that join far labels to their points."""
 
     def write(self, label: Label, *, leaders: bool) -> bool:
         y = label.y if np.isfinite(label.y) else 1.0
@@ -209,11 +220,29 @@ class _Placing:
             return self._try(replace(label), x, self.axes.bbox.y1 - 2 * self.pixel, (0, 0))
         # Where there is no room for all lines, the first says the value.
         for one in (label, replace(label, text=label.text.partition("\n")[0])):
-            if any(self._try(one, x, y, offset) for offset in NEAR):
+            if any(self._try(one, x, y, offset, apart=leaders) for offset in NEAR):
                 return True
-        return leaders and any(self._try(label, x, y, offset) for offset in FAR)
+        return leaders and any(
+            self._try(label, x, y, offset, apart=True, over_whiskers=is_crowded)
+            for is_crowded in (False, True)
+            for offset in FAR
+        )
 
-    def _try(self, label: Label, x: float, y: float, offset: tuple[int, int]) -> bool:
+    def _try(
+        self,
+        label: Label,
+        x: float,
+        y: float,
+        offset: tuple[int, int],
+        *,
+        apart: bool = False,
+        over_whiskers: bool = False,
+    ) -> bool:
+        """Write a label beside its point, if it touches nothing there.
+
+        apart: nor may it, or the line to it, come as near to another point.
+        """
+        point = (x, y)
         x, y = x + offset[0] * self.pixel, y + offset[1] * self.pixel
         size, lines = self.look.type.value, label.text.split("\n")
         wide = (max(fonts.width(line, size) for line in lines) * 72 + AROUND) * self.pixel
@@ -224,14 +253,31 @@ class _Placing:
         inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
         if not inside or any(box.overlaps(other) for other in self.taken):
             return False
-        for one in self.obstacles:
+        way = Path([point, (x, y)]) if offset in FAR else None
+        if any(other.intersects_bbox(box, filled=False) for other in self.ways):
+            return False
+        if apart and self._is_nearer_to_another(box, point, way):
+            return False
+        for one in self.obstacles if over_whiskers else (*self.obstacles, *self.whiskers):
             is_box = isinstance(one, Bbox)
             touches = box.overlaps(one) if is_box else one.intersects_bbox(box, filled=False)
             if touches:
                 return False
         self._draw(label, offset)
         self.taken.append(box)
+        self.ways.extend([way] if way else [])
         return True
+
+    def _is_nearer_to_another(
+        self, box: Bbox, point: tuple[float, float], way: Path | None
+    ) -> bool:
+        """Tell whether a reader would take a label for that of another point."""
+        others = [one for one in self.markers if not one.contains(*point)]
+        if way:  # says whose the label is, unless it meets another point, label or line
+            met = any(way.intersects_bbox(one, filled=False) for one in (*others, *self.taken))
+            return met or any(way.intersects_path(one, filled=False) for one in self.ways)
+        own = _distance(box, *point)
+        return any(_distance(box, (o.x0 + o.x1) / 2, (o.y0 + o.y1) / 2) < 1.4 * own for o in others)
 
     def _draw(self, label: Label, offset: tuple[int, int]) -> None:
         text = self.axes.annotate(
@@ -252,6 +298,11 @@ class _Placing:
             near = (offset[0] * 0.95, offset[1] * 0.95)
             point = (label.x, label.y)
             self.axes.annotate("", point, near, textcoords="offset points", arrowprops=line)
+
+
+def _distance(box: Bbox, x: float, y: float) -> float:
+    """Return how far a point is from a box, in pixels."""
+    return float(np.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1)))
 
 
 def halo(look: Look) -> list[withStroke]:

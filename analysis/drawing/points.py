@@ -25,7 +25,7 @@ def points(
     role, style, marker = LOOKS["streaming"]
     color = look.colors[role]
     finite = rows[np.isfinite(rows[value].astype(float))]
-    axes.plot(finite[x], finite[value], style, color=color, zorder=3)
+    axes.plot(finite[x], finite[value], style, color=color, zorder=3, linewidth=look.type.line)
     whole = finite[finite[low].notna() & finite[high].notna() & np.isfinite(finite[high])]
     axes.vlines(whole[x], whole[low], whole[high], color=color, linewidth=1.0, zorder=3)
     for is_hollow in (False, True):
@@ -35,6 +35,7 @@ def points(
         name = look.name("hollow" if is_hollow else "streaming")
         (dots,) = axes.plot(part[x], part[value], marker, color=color, label=name)
         dots.set(markeredgewidth=1.3, zorder=4, clip_on=part.empty)  # whole, also at 0
+        dots.set_markersize(look.type.marker)
         dots.set_markerfacecolor(look.ground.panel if is_hollow else color)
     at_edge(axes, rows[~rows.index.isin(finite.index)][x], color, look)
 
@@ -45,6 +46,7 @@ def at_edge(axes: Axes, places: Iterable[float], color: str, look: Look) -> None
     if found:
         (marks,) = axes.plot(found, [1.0] * len(found), "^", transform=axes.get_xaxis_transform())
         marks.set(color=color, clip_on=False, zorder=6, label=look.name("infinite"))
+        marks.set_markersize(look.type.marker)
 
 
 def whiskered(axes: Axes, rows: pd.DataFrame, kind: str, name: str, look: Look) -> None:
@@ -77,8 +79,10 @@ def mark(
     (dot,) = axes.plot(rows["x"], rows["perplexity"], marker, color=look.ground.red, label=label)
     dot.set(markersize=size * look.type.marker, zorder=5, linestyle="none")
     dot.set_markeredgecolor(look.ground.panel if filled else look.ground.red)
+    # In proportion: a rim of the usual width leaves nothing of a small star.
+    dot.set_markeredgewidth((0.13 if filled else 0.16) * look.type.marker)
     if not filled:
-        dot.set(markerfacecolor="none", markeredgewidth=1.2)
+        dot.set_markerfacecolor("none")
 
 
 def all_fit(axes: Axes, labels: list[Label], look: Look) -> bool:

@@ -95,9 +95,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Peak memory was not measured; the KV cache is computed from the model's shape; recompute keeps none.",
         "未测量峰值内存；KV 缓存由模型形状计算得出；recompute 不保留缓存。",
     ),
-    "pareto_note": (
-        "Labels: sinks + window, or the window of recompute. The line joins what nothing else beats in both.",
-        "标签：sink + 窗口，或 recompute 的窗口。连线为两项指标均未被超越的点。",
+    "pareto_labels": (
+        "Labels: sinks + window, or the window of recompute.",
+        "标签：sink + 窗口，或 recompute 的窗口。",
+    ),
+    "pareto_line": (
+        "The line joins what nothing else beats in both.",
+        "连线为两项指标均未被超越的点。",
     ),
     "published_note": ("Published: {source}.", "已发表数据：{source}。"),
     "setting": (

@@ -6,7 +6,7 @@ the runtime, from 0, so that noise between repeats cannot look like an effect.
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from analysis.rows.missing import command, entry
 
 WINDOWS = (128, 256, 512, 1024)
 SINKS = (0, 1, 2, 4, 8)
+TOKENS = ("n_tokens", "sum")
 
 
 @dataclass(frozen=True)
@@ -78,26 +79,23 @@ def _select(selection: Selection, varied: str, fixed: tuple[str, ...]) -> Ablati
     rows = selection.rows[selection.rows["method"].eq("streaming")]
     # Reported ablations stay apart by file: two of them share a row under other conditions.
     report = rows["sweep"].where(rows["source"].eq("imported"), "")
-    groups = [
-        (name, key, part)
-        for name in fixed
-        for key, part in rows.groupby(["dataset", name, report], sort=True)
-    ]
-
-    def weight(one: tuple[str, Any, pd.DataFrame]) -> tuple[Any, ...]:
-        _, (dataset, *_), part = one
-        length = part[varied].nunique()
-        baselines, tokens = part["quality_partner"].notna().sum(), part["n_tokens"].fillna(0).sum()
-        return length > 1 and dataset == selection.text, length, int(baselines), int(tokens)
-
-    groups.sort(key=weight)
-    if not groups or groups[-1][2][varied].nunique() < 2:
+    found = []
+    for name in fixed:
+        sizes = rows.groupby(["dataset", name, report], sort=True).agg(
+            length=(varied, "nunique"), baselines=("quality_partner", "count"), tokens=TOKENS
+        )
+        preferred = sizes["length"].gt(1) & (sizes.index.get_level_values(0) == selection.text)
+        sizes = sizes.assign(name=name, preferred=preferred, key=sizes.index.to_list())
+        found.append(sizes.reset_index(drop=True))
+    weight = ["preferred", "length", "baselines", "tokens"]
+    groups = pd.concat(found).sort_values(weight, kind="stable")
+    if groups.empty or groups["length"].iloc[-1] < 2:
         raise _nothing(selection, rows, varied)
-    name, key, chosen = groups[-1]
-    dataset, value, _ = cast("tuple[str, float, str]", key)
+    name, (dataset, value, file) = groups["name"].iloc[-1], groups["key"].iloc[-1]
+    chosen = rows[rows["dataset"].eq(dataset) & rows[name].eq(value) & report.eq(file)]
     # Quality and latency measured apart are put together: one row for each value.
     order = chosen.sort_values([varied, "finished_at"], kind="stable", na_position="first")
-    others = {str(part["dataset"].iloc[0]) for *_, part in groups if part[varied].nunique() > 1}
+    others = {str(key[0]) for key in groups.loc[groups["length"].gt(1), "key"]}
     return Ablation(
         selection=selection,
         varied=varied,

@@ -1,6 +1,8 @@
 """The panels of an ablation, drawn from its rows: perplexity, compression, runtime."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from analysis.rows.intervals import Interval
 LOG_ABOVE = 5.0
 """Perplexities whose largest exceeds the smallest by this factor are drawn in log scale."""
 HEIGHTS = (1.0, 0.34, 0.8)
+LOW = 0.4
+"""A share whose bar has no room for its number."""
 PERPLEXITY = ("perplexity", "perplexity_low", "perplexity_high")
 RUNTIME = ("runtime_ms", "runtime_ms_min", "runtime_ms_max")
 
@@ -33,23 +37,38 @@ def page(data: Ablation, blocks: Blocks, look: Look) -> Page:
     data = replace(data, rows=with_intervals(data.rows, blocks))
     title = look.text(key, fixed=fixed, dataset=captions.dataset_name(data.dataset))
     steps = Steps(tuple(int(v) for v in data.rows[data.varied]), look.text(f"{data.varied}_axis"))
-    drawn = _Drawn(data, blocks, steps, look)
+    drawn = _Drawn(data, steps, _lead(data, blocks), _to_best(data, blocks), look)
     panels = [
         Panel(look.text("panel_perplexity"), drawn.quality, HEIGHTS[0]),
         Panel(look.text("panel_compression_b"), drawn.compression, HEIGHTS[1]),
         Panel(captions.runtime_title(data.selection, look, "(c)"), drawn.runtime, HEIGHTS[2]),
     ]
-    return Page(title, _caption(data, blocks, look), [("", panels)])
+    caption, provided = _caption(drawn), (look.text("best_note"), look.text("strip_note"))
+    said = [one for one in provided if one in caption]
+    return Page(title, caption, [("", panels)], provided=said)
 
 
+@dataclass(frozen=True)
 class _Drawn:
     """The rows of an ablation with their places on the axis."""
 
-    def __init__(self, data: Ablation, blocks: Blocks, steps: Steps, look: Look) -> None:
-        self.data, self.blocks, self.steps, self.look = data, blocks, steps, look
-        self.rows = data.rows.assign(x=[steps.at(value) for value in data.rows[data.varied]])
-        everything = data.selection.rows.drop_duplicates("row_id").set_index("row_id")
-        self.everything = everything
+    data: Ablation
+    steps: Steps
+    leading: Lead | None
+    """Who has the lowest perplexity of at least two."""
+    to_best: Mapping[str, Interval]
+    """By row id, the paired differences to the lowest perplexity."""
+    look: Look
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The rows with their places, in a column `x`."""
+        return self.data.rows.assign(x=[self.steps.at(v) for v in self.data.rows[self.data.varied]])
+
+    @cached_property
+    def everything(self) -> pd.DataFrame:
+        """All rows of the group, by their id."""
+        return self.data.selection.rows.drop_duplicates("row_id").set_index("row_id")
 
     @property
     def baseline_name(self) -> str:
@@ -68,13 +87,12 @@ class _Drawn:
         baseline = self._baseline(rows, "quality_partner", PERPLEXITY)
         known = _published(self.data, self.steps) if look.published else {}
         parts = [rows[list(PERPLEXITY)], baseline[["value", "low", "high"]]]
-        paired = any(to_best(self.data, row_id, self.blocks) for row_id in rows["row_id"])
-        _span(axes, parts, list(known.values()), look, lines=3 if paired else 1)
+        _span(axes, parts, list(known.values()), look, lines=3 if self.to_best else 1)
         whiskered(axes, baseline, "recompute", self.baseline_name, look)
         points(axes, rows, PERPLEXITY, captions.hollow(rows, "quality"), look)
         # A red star on the lowest perplexity, or on all in a tie for it; a red X on n_sink = 0.
-        leading = _lead(self.data, self.blocks)
-        if leading is not None and _is_known(leading, self.blocks) and not look.prefix:
+        leading = self.leading
+        if leading is not None and leading.is_known and not look.prefix:
             best = rows[rows["row_id"].isin([leading.best, *leading.tied])]
             left_out = bool((rows["perplexity"] < best["perplexity"].min()).any())
             some_filled = bool((~captions.hollow(rows, "quality")).any())
@@ -87,7 +105,7 @@ class _Drawn:
             (dots,) = axes.plot(list(known), list(known.values()), "x", label=look.name("paper"))
             dots.set(color=look.colors["accent"], markeredgewidth=1.6, zorder=5)
         later.names.append(lambda: thin(axes, look))
-        later.labels.append(lambda: self._quality_labels(axes, rows))
+        later.labels.append(lambda: self._quality_labels(axes, rows, later))
 
     def compression(self, axes: Axes, later: Later) -> None:
         """The compression ratio on an axis of its own, so that no line meets it."""
@@ -98,10 +116,10 @@ class _Drawn:
         self.steps.place(axes)
         axes.set_xlabel("")
         places = sorted(self.rows["x"])
-        width = 0.55 * min(np.diff(places).min() if len(places) > 1 else 1.0, 1.0)
+        width = 0.72 * min(np.diff(places).min() if len(places) > 1 else 1.0, 1.0)
         share, color = 100 * rows["compression_ratio"], look.colors["neutral"]
         if look.prefix:  # one of several hues: bars would hide each other
-            axes.plot(rows["x"], share, "o-", color=color)
+            axes.plot(rows["x"], share, "o-", color=color, clip_on=False)  # whole, also at 100
         else:
             axes.bar(rows["x"], share, width, color=color, alpha=0.85)
         axes.set_ylim(0, 100)
@@ -136,7 +154,12 @@ class _Drawn:
             for x, y in zip(baseline["x"], baseline["value"], strict=True)
         ]
         later.names.append(lambda: thin(axes, look))
-        later.labels.append(lambda: place_labels(axes, labels, look))
+
+        def write() -> None:
+            if place_labels(axes, labels, look):
+                later.shown.add(look.text("strip_note"))
+
+        later.labels.append(write)
 
     def _baseline(self, rows: pd.DataFrame, partner: str, columns: tuple[str, ...]) -> pd.DataFrame:
         """Return x, value, low and high of the paired baselines, null where not recorded."""
@@ -154,7 +177,7 @@ class _Drawn:
             }
         )
 
-    def _quality_labels(self, axes: Axes, rows: pd.DataFrame) -> None:
+    def _quality_labels(self, axes: Axes, rows: pd.DataFrame, later: Later) -> None:
         """Write values and differences at the top where all have room, else values alone."""
         every = rows.to_dict("records")
         whole = [self._quality_label(row, with_interval=True) for row in every]
@@ -167,6 +190,7 @@ class _Drawn:
         before = list(axes.texts)
         if paired and all_fit(axes, whole, self.look):
             if place_labels(axes, whole, self.look) == len(whole):
+                later.shown.add(self.look.text("best_note"))
                 return
             for text in [text for text in axes.texts if text not in before]:
                 text.remove()  # a whisker is in the way: some with a difference, some without, no
@@ -174,7 +198,7 @@ class _Drawn:
 
     def _quality_label(self, row: dict[Any, Any], *, with_interval: bool) -> Label:
         value = numbers.perplexity_text(row["perplexity"])
-        interval = to_best(self.data, row["row_id"], self.blocks) if with_interval else None
+        interval = self.to_best.get(row["row_id"]) if with_interval else None
         text = (
             f"{value}\n{numbers.increase_text(interval)}".replace(" [", "\n[")
             if interval
@@ -184,7 +208,7 @@ class _Drawn:
 
 
 def _write_shares(axes: Axes, rows: pd.DataFrame, width: float, look: Look) -> None:
-    """Write each share into its bar, above a short one; without the unit where bars are narrow."""
+    """Write each share into its bar, above a low one; without the unit where bars are narrow."""
     shares = [numbers.share(value) for value in rows["compression_ratio"]]
     low, high = axes.get_xlim()
     room = width / (high - low) * axes.get_position().width * look.inches
@@ -192,8 +216,9 @@ def _write_shares(axes: Axes, rows: pd.DataFrame, width: float, look: Look) -> N
         if max(fonts.width(text, look.type.value) for text in texts) > room:
             continue
         for x, value, text in zip(rows["x"], rows["compression_ratio"], texts, strict=True):
-            is_tall = value > 0.5
-            written = axes.text(x, 50 if is_tall else 100 * value + 6, text, ha="center")
+            is_tall = value > LOW
+            place = min(50, 50 * value + 8) if is_tall else 100 * value + 6
+            written = axes.text(x, place, text, ha="center")
             written.set(va="center" if is_tall else "bottom", fontsize=look.type.value)
             written.set_color(look.ground.panel if is_tall else look.ground.ink)
         return
@@ -206,16 +231,12 @@ def _lead(data: Ablation, blocks: Blocks) -> Lead | None:
     return lead(values, blocks) if len(values) > 1 else None
 
 
-def _is_known(leading: Lead, blocks: Blocks) -> bool:
-    """Tell whether an interval says of each that is tied that it is."""
-    return all(difference(blocks, other, leading.best) is not None for other in leading.tied)
-
-
-def to_best(data: Ablation, row_id: str, blocks: Blocks) -> Interval | None:
-    """Return the paired difference of a row to the best one."""
-    if data.best is None or row_id == data.best["row_id"]:
-        return None
-    return difference(blocks, row_id, data.best["row_id"])
+def _to_best(data: Ablation, blocks: Blocks) -> dict[str, Interval]:
+    """Return, by row id, the paired differences to the best row, of those that have one."""
+    best = None if data.best is None else data.best["row_id"]
+    others = [row_id for row_id in data.rows["row_id"] if best is not None and row_id != best]
+    found = {row_id: difference(blocks, row_id, best) for row_id in others}
+    return {row_id: one for row_id, one in found.items() if one is not None}
 
 
 def _span(
@@ -253,15 +274,16 @@ def _published(data: Ablation, steps: Steps) -> dict[float, float]:
     }
 
 
-def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
+def _caption(drawn: _Drawn) -> list[str]:
+    data, look = drawn.data, drawn.look
     selection, rows = data.selection, data.rows
     values = rows[data.varied].astype(int)
     names = values.map(lambda value: captions.held(data.varied, value, look))
     parts = [*captions.setting(selection, look), *captions.intervals(rows, look)]
-    if any(to_best(data, row_id, blocks) for row_id in rows["row_id"]):
+    if drawn.to_best:
         parts.append(look.text("best_note"))
-    if (leading := _lead(data, blocks)) is not None and not leading.is_alone:
-        parts.append(look.text("tie_note" if _is_known(leading, blocks) else "no_lead_note"))
+    if drawn.leading is not None and not drawn.leading.is_alone:
+        parts.append(look.text("tie_note" if drawn.leading.is_known else "no_lead_note"))
     increases = rows["perplexity_increase"].dropna()
     if len(increases):
         low, high = (numbers.percent(v, signed=True) for v in (increases.min(), increases.max()))
@@ -273,7 +295,7 @@ def _caption(data: Ablation, blocks: Blocks, look: Look) -> list[str]:
     if rows["speedup"].notna().any():
         parts.append(look.text("strip_note"))
     parts += captions.flags(rows, names, look)
-    if look.published and _published(data, Steps(tuple(rows[data.varied].astype(int)), "")):
+    if look.published and _published(data, drawn.steps):
         parts.append(captions.citation(look))
     if data.other_datasets:
         parts.append(look.text("other_dataset", names=other_texts(data)))

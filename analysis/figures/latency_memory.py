@@ -165,11 +165,13 @@ def _curve(axes: Axes, rows: pd.DataFrame, column: str, kind: str, look: Look) -
     """Draw one curve; return the labels of its points."""
     role, style, marker = LOOKS[kind]
     color = look.colors[role]
-    axes.plot(rows["x"], rows[column], style, color=color, marker=marker, label=look.name(kind))
+    (line,) = axes.plot(rows["x"], rows[column], style, color=color, label=look.name(kind))
+    line.set(marker=marker, markersize=look.type.marker, linewidth=look.type.line)
     empty = rows[captions.hollow(rows, "speed")]
     if not empty.empty:
         (faces,) = axes.plot(empty["x"], empty[column], marker, color=color)
         faces.set(markerfacecolor=look.ground.panel, zorder=4, label=look.name("hollow"))
+        faces.set_markersize(look.type.marker)
     points = zip(rows["x"], rows[column], strict=True)
     return [Label(x, value, numbers.milliseconds(value), color) for x, value in points]
 

@@ -77,15 +77,17 @@ def page(data: Pareto, blocks: Blocks, look: Look) -> Page:
     streaming = data.rows[data.rows["method"].eq("streaming")]
     points = streaming["n_sink"].astype(int).astype(str)
     points = points + "+" + streaming["window_size"].astype(int).astype(str)
+    labels = look.text("pareto_labels")
     caption = [
         *captions.setting(data.selection, look),
-        look.text("pareto_note"),
+        labels,
+        *([] if frontier(data.rows).empty else [look.text("pareto_line")]),
         *([look.text("sampled_left_out")] if sampled.any() else []),
         *captions.intervals(data.rows, look),
         *captions.flags(streaming, points, look),
         *captions.left_out(data.selection, look),
     ]
-    return Page(title, caption, [("", panels)])
+    return Page(title, caption, [("", panels)], provided=[labels])
 
 
 def _draw(data: Pareto, look: Look, axes: Axes, later: Later) -> None:
@@ -105,7 +107,12 @@ def _draw(data: Pareto, look: Look, axes: Axes, later: Later) -> None:
         if _cache(row) and np.isfinite(row["perplexity"])
     ]
     later.names.append(lambda: thin(axes, look))
-    later.labels.append(lambda: place_labels(axes, labels, look, leaders=True))
+
+    def write() -> None:
+        if place_labels(axes, labels, look, leaders=True):
+            later.shown.add(look.text("pareto_labels"))
+
+    later.labels.append(write)
 
 
 def _points(axes: Axes, rows: pd.DataFrame, kind: str, look: Look) -> None:
@@ -125,6 +132,7 @@ def _points(axes: Axes, rows: pd.DataFrame, kind: str, look: Look) -> None:
         key = "hollow" if is_hollow else kind
         (points,) = axes.plot(part["latency_ms_mean"], part["perplexity"], label=look.name(key))
         points.set(linestyle="none", marker=marker, color=color, zorder=4)
+        points.set_markersize(look.type.marker)
         points.set_markerfacecolor(look.ground.panel if is_hollow else color)
     at_edge(axes, rows[~rows.index.isin(finite.index)]["latency_ms_mean"], color, look)
 

@@ -59,11 +59,14 @@ class Family:
 
     def draw(self, data: Any, found: blocks.Blocks, look: Look) -> Figure:
         """Draw what was selected. Raises `DoesNotFitError` at a width that is too small for it."""
-        return fitted(lambda at: self.page(data, found, at), look)
+        return fitted(lambda at: self.page(data, found, at), look)[0]
 
 
-def fitted(page: Callable[[Look], Page], look: Look) -> Figure:
-    """Draw a page. Raises `DoesNotFitError`, naming a width that would do, if it does not fit."""
+def fitted(page: Callable[[Look], Page], look: Look) -> tuple[Figure, Page]:
+    """Draw a page, and return it as it was drawn (`compose`).
+
+    Raises `DoesNotFitError`, naming a width that would do, if it does not fit.
+    """
     try:
         with look.drawing():
             return compose(page(look), look)
@@ -134,9 +137,12 @@ def draw_all(
 
     `groups`: one comparable group, or several by the name of their facet (or hue).
     """
+    found = {name: _selected(groups, name) for name in names}
+    wanted = [row for data, _ in found.values() for one in data.values() for row in one.block_rows]
+    known = blocks.read(store, wanted)  # once for all: every file has to be looked into
     for name in names:
         try:
-            one = picture(store, groups, name, look, hue=hue)
+            one = _picture(groups, name, found[name], known, look, hue=hue)
         except MissingRowsError as error:
             yield Drawn(name, None, (error,))
             continue
@@ -164,10 +170,23 @@ def picture(
     A group without the rows of this figure is left out of it; its rows are among the missing.
     Raises `MissingRowsError` if that is all of them, `DoesNotFitError` at too small a width.
     """
-    family, (data, missing) = FAMILIES[name], _selected(groups, name)
+    found = _selected(groups, name)
+    known = blocks.read(store, [row for one in found[0].values() for row in one.block_rows])
+    return _picture(groups, name, found, known, look, hue=hue)
+
+
+def _picture(
+    groups: Mapping[str, Selection],
+    name: str,
+    found: "Selected",
+    known: blocks.Blocks,
+    look: Look,
+    *,
+    hue: bool,
+) -> Picture:
+    family, (data, missing) = FAMILIES[name], found
     if not data:
         raise missing[0]
-    known = blocks.read(store, [row for one in data.values() for row in one.block_rows])
     hue = hue and family.overlays
     shown = [group for label, group in groups.items() if label in data]
 
@@ -186,16 +205,17 @@ def picture(
         together = faceted(pages)
         return replace(together, caption=[*together.caption, *captions.left_out_of(shown, at)])
 
-    with look.drawing():
-        written = page(look)
+    figure, drawn = fitted(page, look)
     rows = dict.fromkeys(row for one in data.values() for row in one.row_ids)
-    caption = joined(written.caption, look)
-    return Picture(fitted(page, look), written.title, caption, tuple(rows), tuple(missing))
+    caption = joined(drawn.caption, look)
+    return Picture(figure, drawn.title, caption, tuple(rows), tuple(missing))
 
 
-def _selected(
-    groups: Mapping[str, Selection], name: str
-) -> tuple[dict[str, Drawable], list[MissingRowsError]]:
+Selected = tuple[dict[str, Drawable], list[MissingRowsError]]
+"""What each group has of one figure, and what the groups lack."""
+
+
+def _selected(groups: Mapping[str, Selection], name: str) -> Selected:
     """Return what each group has of one figure, and what the groups lack."""
     data: dict[str, Drawable] = {}
     missing: list[MissingRowsError] = []

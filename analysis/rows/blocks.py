@@ -173,6 +173,8 @@ class Lead:
     """Row id."""
     tied: tuple[str, ...]
     """Row ids whose paired difference to the best is within its interval, or has none."""
+    is_known: bool = True
+    """Whether an interval says of each that is tied that it is."""
 
     @property
     def is_alone(self) -> bool:
@@ -186,5 +188,6 @@ def lead(perplexities: Mapping[str, float], blocks: Blocks) -> Lead | None:
         return None
     best = min(perplexities, key=lambda row_id: perplexities[row_id])
     others = (row_id for row_id in perplexities if row_id != best)
-    tied = [other for other in others if not is_difference(difference(blocks, other, best))]
-    return Lead(best, tuple(tied))
+    found = {other: difference(blocks, other, best) for other in others}
+    tied = {other: one for other, one in found.items() if not is_difference(one)}
+    return Lead(best, tuple(tied), None not in tied.values())

@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.errors import MissingRowsError
+from analysis.rows.arrays.grouping import combined, group_numbers
 from analysis.rows.frames import is_missing
 from analysis.rows.pairing import (
+    EVALUATION_COLUMNS,
     PLACE_KEYS,
     TEXT_CHOICES,
     TIMING_KEYS,
-    configurations,
+    newest,
     reported_set,
 )
 from orchestrator.errors import UsageError
@@ -38,6 +41,10 @@ SPEED_COLUMNS = (
     "speedup_low",
     "speedup_high",
     "speed_unusable",
+)
+_WEIGHED = (
+    *(*MODEL_KEYS, *CORPUS_KEYS, *PLACE_KEYS, *TIMING_KEYS, *EVALUATION_COLUMNS),
+    *("n_tokens", "run_id", "finished_at", "quality_partner", "speed_partner"),
 )
 FACETS = {"model": "model", "text": "dataset", "device": "device_name", "dtype": "dtype"}
 """What several values may be told apart by, and the column that holds them."""
@@ -76,17 +83,34 @@ def choose(
     """
     if frame.empty:
         raise MissingRowsError(f"the store {store} holds no results", f"{QUICKSTART} {store}")
-    here = on_device(frame, device)
+    weighed = _weighed(on_device(frame, device))
+    return _choose(frame, weighed, len(frame) - len(weighed), store, stride)
+
+
+def _weighed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns by which a group is chosen: the others of many rows would be copied."""
+    return frame[[name for name in dict.fromkeys(_WEIGHED) if name in frame]]
+
+
+def _choose(
+    frame: pd.DataFrame, here: pd.DataFrame, elsewhere: int, store: str, stride: int
+) -> Selection:
+    """Return the largest group among `here`, `_weighed` rows of the frame.
+
+    elsewhere: how many rows are not among them because of their device.
+    """
+    other_device = elsewhere
     alike = _largest(here, MODEL_KEYS)
     # One revision, split and length of each data set.
-    texts = [_largest(part, CORPUS_KEYS) for _, part in alike.groupby("dataset", sort=False)]
-    kept = pd.concat(texts).sort_index()
+    kept = _largest(alike, CORPUS_KEYS, within="dataset")
     placed, in_place, elsewhere, retimed = _one_place(kept)
     repeated = _without_repeats(placed, in_place)
-    rows = repeated[~pd.Series(configurations(repeated)).duplicated(keep="last").to_numpy()]
-    rows = rows.sort_index()
+    robbed = kept["runtime_ms"].notna() & placed["runtime_ms"].isna()
+    chosen = repeated[newest(repeated, robbed.loc[repeated.index])].index.sort_values()
+    rows = frame.loc[chosen]
+    rows.loc[robbed.loc[chosen], list(SPEED_COLUMNS)] = None
     left_out = {
-        "other_device": len(frame) - len(here),
+        "other_device": other_device,
         "other_model": len(here) - len(alike),
         "other_text": len(alike) - len(kept),
         "speed_elsewhere": elsewhere,
@@ -110,10 +134,11 @@ def each(frame: pd.DataFrame, *, store: str = "results", stride: int = 1) -> lis
     if frame.empty:
         return [choose(frame, store=store, stride=stride)]
     keys = [*MODEL_KEYS, "device_name"]
-    keyed = _stated(frame.assign(reported_set=reported_set(frame)), MODEL_KEYS)
+    weighed = _weighed(frame)
+    keyed = _stated(weighed.assign(reported_set=reported_set(frame)), MODEL_KEYS)
     groups = keyed.groupby(keys, dropna=False, sort=True).ngroup()
-    parts = (frame[groups == number] for number in sorted(groups.unique()))
-    return [choose(part, store=store, stride=stride) for part in parts]
+    places = groups.groupby(groups, sort=True).indices
+    return [_choose(frame, weighed.iloc[rows], 0, store, stride) for rows in places.values()]
 
 
 def split(
@@ -127,8 +152,9 @@ def split(
     places = frame.groupby(FACETS[by], sort=True).indices
     if not places:
         return {"": choose(frame, store=store, stride=stride)}
+    weighed = _weighed(frame)
     return {
-        str(value): choose(frame.iloc[rows], store=store, stride=stride)
+        str(value): _choose(frame, weighed.iloc[rows], 0, store, stride)
         for value, rows in places.items()
     }
 
@@ -183,16 +209,22 @@ def on_device(frame: pd.DataFrame, device: str | None) -> pd.DataFrame:
     return rows
 
 
-def _largest(rows: pd.DataFrame, keys: tuple[str, ...]) -> pd.DataFrame:
-    """Return the rows of the group that has the most results, the latest one among equals."""
+def _largest(rows: pd.DataFrame, keys: tuple[str, ...], within: str = "") -> pd.DataFrame:
+    """Return the rows of the group that has the most results, the latest one among equals.
+
+    within: of each value of this column the largest group.
+    """
     keyed = _stated(rows.assign(reported_set=reported_set(rows)), keys)
-    group = keyed.groupby(list(keys), dropna=False, sort=False).ngroup()
-    if group.max() == 0:  # one group, as most often: nothing to weigh
+    apart = group_numbers(keyed, [within]) if within else np.zeros(len(rows), np.int64)
+    group = combined([apart, group_numbers(keyed, keys)])
+    if group.max() == apart.max():  # one group, as most often: nothing to weigh
         return rows
-    weight = rows.assign(group=group, useful=_useful(rows)).groupby("group")
-    order = weight.agg(useful=("useful", "sum"), latest=("finished_at", "max"))
-    best = order.sort_values(["useful", "latest"], na_position="first").index[-1]
-    chosen: pd.DataFrame = rows[group == best]
+    known = {"group": group, "apart": apart, "useful": _useful(rows).to_numpy()}
+    weight = pd.DataFrame({**known, "latest": rows["finished_at"].array}).groupby("group")
+    order = weight.agg(apart=("apart", "first"), useful=("useful", "sum"), latest=("latest", "max"))
+    order = order.sort_values(["useful", "latest"], na_position="first", kind="stable")
+    best = order.index[~order["apart"].duplicated(keep="last")]
+    chosen: pd.DataFrame = rows[np.isin(group, best)]
     return chosen
 
 
@@ -218,7 +250,7 @@ def _useful(rows: pd.DataFrame) -> pd.Series:
 
 
 def _one_place(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, int, int]:
-    """Keep the speeds of one device and one set of timing settings; perplexities stay.
+    """Keep the runtimes of one device and one set of timing settings; perplexities stay.
 
     Returns the rows, which of them are of that device, and how many lost their speeds to another
     device and to other settings.
@@ -231,8 +263,7 @@ def _one_place(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, int, int]:
     same = here & _agree(rows, _largest(kept, TIMING_KEYS), TIMING_KEYS)
     lost = rows.index.isin(timed.index) & ~same
     elsewhere, retimed = int((lost & ~here).sum()), int((lost & here).sum())
-    rows = rows.copy()
-    rows.loc[lost, list(SPEED_COLUMNS)] = None
+    rows = rows.assign(runtime_ms=rows["runtime_ms"].where(~lost))
     return rows, here, elsewhere, retimed
 
 

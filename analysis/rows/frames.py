@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.rows.blocks import on_common_blocks, read
-from analysis.rows.pairing import TEXT_CHOICES, pair
+from analysis.rows.pairing import KEYS, TEXT_CHOICES, pair, with_keys
 from analysis.rows.rules import mark_unusable
 from orchestrator.errors import UsageError
 from orchestrator.store.query import Condition
@@ -89,7 +89,8 @@ def tidy(table: pa.Table, *, baseline_stride: int = 1) -> pd.DataFrame:
     # Rows from before a choice existed took what is its default now.
     chosen = {name: frame[name].fillna(DEFAULTS[name]) for name in TEXT_CHOICES if name in frame}
     frame = without_old_intervals(frame.assign(**chosen))
-    frame = pair(mark_unusable(frame.reset_index(drop=True)), stride=baseline_stride)
+    frame = with_keys(frame.reset_index(drop=True))  # once for the rules and the pairs
+    frame = pair(mark_unusable(frame), stride=baseline_stride).drop(columns=list(KEYS))
     return frame.assign(method_label=method_labels(frame), hollow=hollow_rows(frame))
 
 

@@ -102,6 +102,8 @@ def _best_configuration(streaming: pd.DataFrame) -> tuple[int, int]:
 def _by_dataset(rows: pd.DataFrame, datasets: pd.Index) -> pd.DataFrame:
     """Return one row per text; quality and latency measured apart are put together."""
     timed_last = rows.sort_values(["dataset", "finished_at"], kind="stable", na_position="first")
+    if timed_last["dataset"].is_unique:
+        return timed_last.set_index("dataset").reindex(datasets)
     # `last` skips nulls per column: a quality-only and a latency-only row complement each other.
     return timed_last.groupby("dataset", sort=False).last().reindex(datasets)
 

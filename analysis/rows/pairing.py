@@ -13,6 +13,7 @@ one and a configuration that never evicted with itself; these rules are what pre
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.rows.arrays.grouping import Codes, combined, group_numbers
@@ -47,6 +48,21 @@ TIMING_KEYS = ("decode_tokens", "warmup_tokens", "repeats", "latency_recorded")
 
 _METHOD_KEYS = ("method", "n_sink", "window_size", "recompute_stride", "latency_full_budget")
 _MEASURED = ("perplexity", "runtime_ms", "prefill_ms", "attention_layers")
+EVALUATION_COLUMNS = (
+    *(
+        "source",
+        "sweep",
+        "model",
+        "model_revision",
+        "dtype",
+        "dataset",
+        "dataset_revision",
+        "split",
+    ),
+    *("max_documents", "max_tokens", "eval_version", "seed", *TEXT_CHOICES),
+    *("recompute_blocks", *TIMING_KEYS, *_METHOD_KEYS, "run_id", *_MEASURED),
+)
+"""What `newest` reads."""
 
 _NEEDED = (
     "source",
@@ -110,8 +126,17 @@ def _reported(imported: pd.DataFrame, what: str) -> pd.Series:
     return usable.loc[~is_baseline, "origin"].map(by_file).astype(float)
 
 
+KEYS = ("model_key", "dataset_key", "seed_key", "origin")
+"""What `with_keys` adds."""
+
+
 def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the keys that are not columns: what a path, a seed and an origin mean for a pair."""
+    """Add the keys that are not columns: what a path, a seed and an origin mean for a pair.
+
+    A frame that has them is returned as it is.
+    """
+    if "model_key" in frame:
+        return frame
     prefixes = _translate(frame["model"], lambda model: model[: len(RANDOM_MODEL_PREFIX)])
     seeded = frame["dataset"].eq("random") | prefixes.eq(RANDOM_MODEL_PREFIX)
     return frame.assign(
@@ -123,17 +148,37 @@ def with_keys(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def configurations(frame: pd.DataFrame) -> Codes:
-    """Number what was evaluated: rows that differ only in a seed that changes nothing are one.
+def newest(frame: pd.DataFrame, robbed: "pd.Series[bool]") -> npt.NDArray[np.bool_]:
+    """Tell which rows say something that no later one says of the same evaluation.
+
+    The frame is in order of age. Rows that differ only in a seed that changes nothing are of one
+    evaluation: of each set of measurements the latest. `robbed`: rows whose speeds were taken away
+    because they are of another place; such a row is none where another has what is left, and more.
+    """
+    evaluation = _evaluations(frame)
+    has = np.array([frame[name].notna().to_numpy() for name in _MEASURED], dtype=np.int64)
+    measured: Codes = (1 << np.arange(len(_MEASURED))) @ has
+    sets = np.arange(1 << len(_MEASURED))
+    known = np.zeros((int(evaluation.max(initial=-1)) + 1, len(sets)), dtype=bool)
+    known[evaluation, measured] = True
+    exceeds = ((sets[:, None] & sets) == sets) & (sets[:, None] != sets)  # [more, less]
+    exceeded = known @ exceeds
+    repeated = pd.Series(combined([evaluation, measured])).duplicated(keep="last").to_numpy()
+    found: npt.NDArray[np.bool_] = ~(
+        repeated | (robbed.to_numpy() & exceeded[evaluation, measured])
+    )
+    return found
+
+
+def _evaluations(frame: pd.DataFrame) -> Codes:
+    """Number what was evaluated, whatever was measured of it.
 
     A seed changes random models and texts, and which blocks a sampled baseline has. Imported rows
     are what their file says, each for itself.
     """
     own = frame["source"].eq("imported") | frame["recompute_blocks"].notna()
-    measured = {f"has_{name}": frame[name].notna() for name in _MEASURED}
-    keyed = with_keys(frame).assign(own=frame["run_id"].where(own, ""), **measured)
-    keys = (*TEXT_KEYS, *TIMING_KEYS, *_METHOD_KEYS, "own", *measured)
-    return group_numbers(keyed, keys)
+    keyed = with_keys(frame).assign(own=frame["run_id"].where(own, ""))
+    return group_numbers(keyed, (*TEXT_KEYS, *TIMING_KEYS, *_METHOD_KEYS, "own"))
 
 
 def reported_set(frame: pd.DataFrame) -> pd.Series:
@@ -157,8 +202,11 @@ def dataset_key(dataset: str) -> str:
 
 
 def _translate(values: pd.Series, key: Callable[[str], str]) -> pd.Series:
-    names = {name: key(name) for name in values.dropna().unique()}
-    return values.map(names)
+    places, names = pd.factorize(values)  # few names for many rows
+    if not len(names):
+        return values
+    translated = pd.Series([key(name) for name in names], dtype=values.dtype).array
+    return pd.Series(translated.take(places, allow_fill=True), index=values.index)
 
 
 def _with_groups(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,9 @@
 """Where the panels of a page stand: rows of them, facets side by side or one below the other."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+from matplotlib.axes import Axes
 
 from analysis.drawing.page.panels import Page, Panel
 from analysis.drawing.style import Look
@@ -46,3 +49,28 @@ def arranged(page: Page, look: Look, fewer: int = 0) -> tuple[list[list[Panel]],
             row = [replace(group[n], title="" if n else name) for name, group in block]
             rows.append([replace(row[0], over=first.title), *row[1:]])
     return rows, lower
+
+
+def share_labels(placed: Sequence[tuple[Axes, Panel, tuple[int, int]]], is_grid: bool) -> None:
+    """Label the axes of facets once: times at the left, and the foot of every column.
+
+    placed: axes with their panels and (row, column). Panels of a facet that share an axis have its
+    ticks named at the foot.
+    """
+    shown: dict[tuple[str, int], str] = {}
+    for axes, _, (row, column) in placed:
+        if column and axes.get_ylabel() == shown.get(("y", row)):
+            axes.set_ylabel("")
+        shown["y", row] = axes.get_ylabel() or shown.get(("y", row), "")
+    below: dict[int, tuple[Panel, list[str]]] = {}
+    for axes, panel, (_, column) in reversed(placed):
+        if axes.get_xlabel() and axes.get_xlabel() == shown.get(("x", column)):
+            axes.set_xlabel("")
+        ticks = [text.get_text() for text in axes.get_xticklabels()] if axes.axison else []
+        is_same = is_grid and column in below and below[column][1] == ticks
+        if is_same and not below[column][0].title and any(ticks):
+            axes.tick_params(labelbottom=False)
+        # The first panel of a facet ends it: another one may stand above.
+        foot = axes.get_xlabel() or shown.get(("x", column), "")
+        shown["x", column] = "" if panel.title else foot
+        below[column] = (panel, ticks)

@@ -190,6 +190,9 @@ def _parts(piece: str, inches: float, points: float, bold: bool) -> list[str]:
     """Return a piece whole if a line can hold it, else cut into parts that it can hold."""
     if width(piece.rstrip(), points, bold=bold) <= inches:
         return [piece]
+    if " " in piece.rstrip():  # a word with its number, and both are too long for one line
+        word, _, rest = piece.partition(" ")
+        return [part for one in (f"{word} ", rest) for part in _parts(one, inches, points, bold)]
     parts, part, soft = [], "", 0
     for letter in piece:
         if part and width(part + letter.rstrip(), points, bold=bold) > inches:
@@ -227,10 +230,24 @@ def _pieces(text: str) -> list[str]:
             word = letter
         else:
             word += letter
-            if letter == " " and not (following and following in CLOSING):  # as in "95 %"
+            is_end = letter == " " and not (following and following in CLOSING)  # as in "95 %"
+            if is_end and not _belongs(word, text[at + 1 :]):
                 pieces.append(word)
                 word = ""
     return [*pieces, word] if word else pieces
+
+
+def _belongs(word: str, rest: str) -> bool:
+    """Tell whether a line may not end between: a number belongs to its word.
+
+    As in `4 sinks`, or in `window 128` where no word follows.
+    """
+    *_, last = ["", *word.split()]
+    if rest[:1].isalpha():
+        return last[-1:].isdigit() and last.lstrip("(").replace(",", "").isdigit()
+    number, _, after = rest.partition(" ")
+    has_own = number[-1:].isdigit() and after[:1].isalpha()
+    return rest[:1].isdigit() and last[-1:].isalpha() and not has_own
 
 
 def _is_wide(letter: str) -> bool:

@@ -22,6 +22,8 @@ class Later:
     """When the width is known and the height is not: breaking names, leaving out ticks."""
     labels: list[Step] = field(default_factory=list)
     """When nothing moves any more: labels at points."""
+    shown: set[str] = field(default_factory=set)
+    """Sentences of the caption that hold, of those that depend on what had room."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Page:
     """Facets stand one below the other: each takes the whole width."""
     names: Sequence[str] = ()
     """Names that the panels write: fonts are looked for that have their letters."""
+    provided: Sequence[str] = ()
+    """Sentences of the caption about labels: said only if a panel had room for these."""
 
 
 def faceted(pages: Sequence[tuple[str, Page]]) -> Page:
@@ -63,6 +67,7 @@ def faceted(pages: Sequence[tuple[str, Page]]) -> Page:
         caption=_once(pages),
         groups=[(name, panels) for name, page in pages for _, panels in page.groups],
         names=[name for _, page in pages for name in page.names],
+        provided=[one for _, page in pages for one in page.provided],
     )
 
 

@@ -7,6 +7,7 @@ state, no display.
 """
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +19,7 @@ from matplotlib.text import Text
 
 from analysis.drawing.axes import LINE, collisions, fewer_ticks
 from analysis.drawing.page import fonts
-from analysis.drawing.page.arrangement import arranged
+from analysis.drawing.page.arrangement import arranged, share_labels
 from analysis.drawing.page.panels import Later, Page, joined
 from analysis.drawing.style import Look
 from analysis.errors import DoesNotFitError
@@ -27,14 +28,19 @@ MARGIN = 0.08
 """Inches at the edges."""
 GAP = 0.1
 """Inches between neighbouring panels."""
+BESIDE = 0.18
+"""Inches to the label of the axis of the next panel, where facets do not share it."""
 SMALLEST = (0.75, 0.55)
 """Inches that a panel needs inside its axes."""
 LEADING = 1.38
 """Height of a line of the caption, in font sizes; what matplotlib calls so is 0.86 of it."""
 
 
-def compose(page: Page, look: Look) -> Figure:
-    """Draw a page at the look's width. Raises `DoesNotFitError` if that is too narrow."""
+def compose(page: Page, look: Look) -> tuple[Figure, Page]:
+    """Draw a page at the look's width; return the page with what its caption came to say, too.
+
+    Raises `DoesNotFitError` if that is too narrow.
+    """
     chosen = list(mpl.rcParams["font.family"])
     labels = [page.title, *page.caption, *page.names, *(name for name, _ in page.groups)]
     mpl.rcParams["font.family"] = fonts.covering(labels, chosen)
@@ -46,7 +52,7 @@ def compose(page: Page, look: Look) -> Figure:
         mpl.rcParams["font.family"] = chosen
 
 
-def _composed(page: Page, look: Look, fewer: int = 0) -> Figure:
+def _composed(page: Page, look: Look, fewer: int = 0) -> tuple[Figure, Page]:
     """Draw a page, with fewer facets side by side where so many have no room."""
     sheet = _Sheet(page, look, fewer)
     try:
@@ -58,7 +64,7 @@ def _composed(page: Page, look: Look, fewer: int = 0) -> Figure:
         if not sheet.is_grid or sheet.columns == 1 or look.figsize:
             raise
         return _composed(page, look, fewer + 1)
-    return figure
+    return figure, sheet.page
 
 
 class _Sheet:
@@ -87,7 +93,8 @@ class _Sheet:
             panel.draw(axes, self.later)
             if panel.inches is None:
                 fewer_ticks(axes.yaxis, self.heights[row], self.look)
-        self._share_labels()
+        if len(self.page.groups) > 1:
+            share_labels([*zip(self.axes, self.panels, self.places, strict=True)], self.is_grid)
         self._horizontally()
         for step in self.later.names:
             step()
@@ -113,25 +120,17 @@ class _Sheet:
         self._vertically()
         for step in self.later.labels:
             step()
+        if untrue := {*self.page.provided} - self.later.shown:
+            self._leave_unsaid(untrue)
         return self.figure
 
-    def _share_labels(self) -> None:
-        """Label the axes of facets once: times at the left, and the foot of every column."""
-        if len(self.page.groups) == 1:
-            return
-        shown: dict[tuple[str, int], str] = {}
-        for axes, (row, column) in zip(self.axes, self.places, strict=True):
-            if column and axes.get_ylabel() == shown.get(("y", row)):
-                axes.set_ylabel("")
-            shown["y", row] = axes.get_ylabel() or shown.get(("y", row), "")
-        for axes, panel, (_, column) in reversed(
-            [*zip(self.axes, self.panels, self.places, strict=True)]
-        ):
-            if axes.get_xlabel() and axes.get_xlabel() == shown.get(("x", column)):
-                axes.set_xlabel("")
-            # The first panel of a facet ends it: another one may stand above.
-            below = axes.get_xlabel() or shown.get(("x", column), "")
-            shown["x", column] = "" if panel.title else below
+    def _leave_unsaid(self, untrue: set[str]) -> None:
+        """Take sentences about labels that had no room out of the caption; all else moves up."""
+        told = [one for one in self.page.caption if not one.endswith(tuple(untrue))]
+        self.page = replace(self.page, caption=told)
+        for artist in (*self.figure.texts, *self.figure.legends):
+            artist.remove()
+        self._vertically()
 
     def _horizontally(self) -> None:
         """Give every column its decorations and all of them the same width inside."""
@@ -141,8 +140,8 @@ class _Sheet:
         for (_, column), side in zip(self.places, sides, strict=True):
             self.left[column] = max(self.left[column], side[0])
             right[column] = max(right[column], side[2])
-        gaps = GAP * (self.columns - 1)
-        taken = 2 * MARGIN + gaps + float(self.left.sum() + right.sum())
+        gap = GAP if self.is_grid else BESIDE
+        taken = 2 * MARGIN + gap * (self.columns - 1) + float(self.left.sum() + right.sum())
         self.inner = (self.width - taken) / self.columns
         least = SMALLEST[0] * (0.75 if self.is_grid else 1.0)
         if self.inner < least:
@@ -152,7 +151,7 @@ class _Sheet:
         self.x = []
         for column in range(self.columns):
             self.x.append(x + self.left[column])
-            x += self.left[column] + self.inner + right[column] + GAP
+            x += self.left[column] + self.inner + right[column] + gap
         for axes, (_, column) in zip(self.axes, self.places, strict=True):
             place = axes.get_position()
             left, wide = self.x[column] / self.width, self.inner / self.width

@@ -114,6 +114,20 @@ def test_titles_of_facets_stand_clear_of_the_ticks_beside_them(store, groups, in
         assert figure.get_size_inches()[1] <= 10
 
 
+def test_panels_of_a_facet_that_share_an_axis_name_its_ticks_at_the_foot(store, groups):
+    figure = registry.picture(store, groups, "latency_memory", Look(dpi=100)).figure
+    figure.canvas.draw()
+    named = [any(t.get_text() for t in axes.get_xticklabels()) for axes in figure.axes]
+    assert named == [False] * 3 + [True] * 3
+
+
+def test_hues_have_no_labels_at_points_and_the_caption_does_not_speak_of_them(store, groups):
+    for hue in (True, False):
+        one = registry.picture(store, groups, "pareto", Look(dpi=100), hue=hue)
+        assert any("+128" in text.get_text() for text in one.figure.axes[0].texts) is not hue
+        assert ("Labels: sinks + window" in one.caption) is not hue
+
+
 def test_a_table_of_many_rows_keeps_to_a_page_and_counts_the_others(store, groups):
     one = registry.picture(store, groups, "results_summary", Look(width=3.3, dpi=100))
     assert one.figure.get_size_inches()[1] <= 10

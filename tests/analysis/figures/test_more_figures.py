@@ -11,6 +11,7 @@ from analysis.errors import MissingRowsError
 from analysis.figures import pareto, registry
 from analysis.figures.perplexity_over_position import over_position
 from analysis.rows import blocks, comparable, frames, published
+from tests.support.analysis_layout import Layout
 from tests.support.analysis_rows import quickstart, row, table
 
 
@@ -236,8 +237,10 @@ class TestWithoutWhatIsUsable:
 
 
 @pytest.mark.parametrize("inches", [3.3, 5.5, 6.9, 10.0])
-def test_shares_stand_inside_their_bars(rows, inches):
-    figure = draw(rows, "ablation_window_size", Look(width=inches))
+@pytest.mark.parametrize("share", [0.98, 0.52, 0.41])
+def test_shares_stand_inside_their_bars(rows, inches, share):
+    changed = [one | {"compression_ratio": share} for one in rows]
+    figure = draw(changed, "ablation_window_size", Look(width=inches))
     axes = figure.axes[1]
     figure.canvas.draw()
     assert len(axes.texts) == len(axes.patches)
@@ -245,6 +248,49 @@ def test_shares_stand_inside_their_bars(rows, inches):
         written, drawn = text.get_window_extent(), bar.get_window_extent()
         assert drawn.x0 <= written.x0 + 1
         assert written.x1 <= drawn.x1 + 1
+        assert drawn.y0 <= written.y0
+        assert written.y1 <= drawn.y1
+
+
+def test_a_caption_speaks_of_labels_only_where_they_had_room(rows):
+    said = "Differences below perplexities"
+    for inches, is_shown in ((10.0, True), (3.3, False)):
+        figure = draw(rows, "ablation_n_sink", Look(width=inches, dpi=100))
+        above = [text.get_text() for text in figure.axes[0].texts]
+        assert any("[" in text for text in above) is is_shown
+        assert (said in caption(figure)) is is_shown
+        assert "At the points: runtime" in caption(figure)
+        layout = Layout(figure)
+        assert layout.overlaps() == layout.outside() == []
+
+
+@pytest.mark.parametrize("inches", [3.3, 5.5, 6.9, 10.0])
+def test_a_label_of_pareto_without_a_line_is_nearest_to_its_own_point(rows, inches):
+    figure = draw(rows, "pareto", Look(width=inches, dpi=100))
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    data = prepare(rows, "pareto").rows
+    points = axes.transData.transform(data[["latency_ms_mean", "perplexity"]].to_numpy())
+    found = {text.xy: text for text in axes.texts if text.get_text()}
+    joined = [text.xy for text in axes.texts if not text.get_text()]
+    assert len(found) >= 8
+    for place, text in found.items():
+        if place in joined:
+            continue
+        box = text.get_window_extent()
+        apart = [
+            math.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1))
+            for x, y in points
+        ]
+        x, y = points[int(np.argmin(apart))]
+        assert (x, y) == pytest.approx(tuple(axes.transData.transform(place))), text.get_text()
+
+
+def test_a_star_is_larger_than_its_rim_however_small(rows):
+    for facets in (1, 3):
+        axes = draw(rows, "ablation_window_size", Look(width=5.5, facets=facets)).axes[0]
+        (star,) = [line for line in axes.get_lines() if line.get_marker() == "*"]
+        assert star.get_markeredgewidth() < 0.1 * star.get_markersize()
 
 
 def test_one_sink_is_one_sink(rows):

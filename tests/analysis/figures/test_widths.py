@@ -1,6 +1,7 @@
 """Every figure at every width, with names of every kind: nothing overlaps, nothing is cut."""
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -159,6 +160,16 @@ def test_a_chinese_line_neither_begins_with_closing_nor_ends_with_opening_punctu
     assert not [
         line for line in fonts_here if line[0] in fonts.CLOSING or line[-1] in fonts.OPENING
     ]
+
+
+def test_a_number_and_its_word_stand_on_one_line():
+    text = "Attention sinks, window 128, of 3 repeats, at 133"
+    whole = fonts.width(text, 7)
+    broken = [fonts.wrap(text, whole * share / 100, 7) for share in range(30, 100)]
+    ends = {(a.split()[-1], b.split()[0]) for lines in broken for a, b in pairwise(lines)}
+    assert ("of", "3") in ends  # so that the 3 stands with its repeats
+    assert not ends & {("window", "128,"), ("3", "repeats,"), ("at", "133")}
+    assert fonts.wrap("window 128", fonts.width("window", 7) + 0.01, 7) == ["window", "128"]
 
 
 def test_a_long_name_is_broken_or_shortened_in_the_middle_never_at_its_ends():

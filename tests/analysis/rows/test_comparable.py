@@ -45,6 +45,19 @@ def test_what_differs_in_more_than_its_seed_is_shown(fields: dict):
     assert selection.left_out == ()
 
 
+def test_what_another_device_measured_again_is_listed_once():
+    there = {"device_name": "other", "finished_at": LATER}
+    caches = [(method, w) for method in ("streaming", "recompute") for w in (128, 256)]
+    rows = [row(method=m, window_size=w) for m, w in caches]
+    again = [row(method=m, window_size=w, seed=1, changes=there) for m, w in caches[:3]]
+    alone = row(method="streaming", window_size=64, changes=there)
+    selection = chosen(*rows, *again, alone)
+    assert set(selection.rows["row_id"]) == {one["row_id"] for one in (*rows, alone)}
+    timed = selection.rows[selection.rows["runtime_ms"].notna()]
+    assert set(timed["row_id"]) == {one["row_id"] for one in rows}
+    assert dict(selection.left_out)["speed_elsewhere"] == 4
+
+
 @pytest.mark.parametrize(
     "shared",
     [

@@ -154,5 +154,5 @@ def test_the_lowest_is_tied_with_what_it_cannot_be_told_from():
 
 
 def test_without_blocks_nothing_can_be_told_apart():
-    assert blocks.lead({"a": 3.0, "b": 2.0}, {}) == blocks.Lead("b", ("a",))
+    assert blocks.lead({"a": 3.0, "b": 2.0}, {}) == blocks.Lead("b", ("a",), is_known=False)
     assert blocks.lead({}, {}) is None
