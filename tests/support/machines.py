@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -178,17 +178,21 @@ class Machine:
 
 
 @contextmanager
-def machines(environment: Mapping[str, str] | None = None) -> Iterator[dict[str, Machine]]:
+def machines(
+    environment: Mapping[str, str] | None = None,
+    change: Callable[[Path], object] = lambda checkout: None,
+) -> Iterator[dict[str, Machine]]:
     """Start the four; the laptop has a checkout in ~/sinksweep and reaches the others by SSH.
 
     environment: what is set for everyone who comes in by SSH, as /etc/environment would.
+    change: what is done to the files of the checkout before they are committed there.
     """
     with tempfile.TemporaryDirectory(prefix="ss", ignore_cleanup_errors=True) as scratch:
         root = Path(scratch)
         root.chmod(0o755)
         _make_environment(root / "env")
         folders = {name: _make_folder(root, name, environment or {}) for name in ADDRESSES}
-        _make_checkout(folders["laptop"] / "home" / "sinksweep")
+        _make_checkout(folders["laptop"] / "home" / "sinksweep", change)
         keep = [
             path
             for path in dict.fromkeys((str(root), *_python_folders()))
@@ -250,8 +254,8 @@ def _make_key(path: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def _make_checkout(folder: Path) -> None:
-    """Copy the files that git would know here, and commit them there."""
+def _make_checkout(folder: Path, change: Callable[[Path], object]) -> None:
+    """Copy the files that git would know here, change them, and commit them there."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -262,6 +266,7 @@ def _make_checkout(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    change(folder)
     author = ["-c", "user.name=tests", "-c", "user.email=tests@localhost", "-c", "gc.auto=0"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
         subprocess.run(
