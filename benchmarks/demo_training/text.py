@@ -56,9 +56,7 @@ def sampling_weight(name: str) -> float:
 
 def spans(tokens: Tokens) -> Iterator[Span]:
     """Every run of ``SHARED_SPAN`` token ids, as bytes. ``tokens``: shape (T,), uint16."""
-    data, size = tokens.tobytes(), SHARED_SPAN * tokens.itemsize
-    for start in range(0, len(data) - size + 1, tokens.itemsize):
-        yield data[start : start + size]
+    return _pieces(tokens.tobytes(), SHARED_SPAN * tokens.itemsize, step=tokens.itemsize)
 
 
 def overlapping(
@@ -70,6 +68,28 @@ def overlapping(
     for tokens in held_out:
         forbidden.update(spans(tokens))
     return [name for name, tokens in candidates.items() if not forbidden.isdisjoint(spans(tokens))]
+
+
+def possibly_overlapping(texts: Mapping[str, str], held_out: Iterable[str]) -> dict[str, str]:
+    """The texts that share as many bytes in a row with a held-out one as shared tokens would.
+
+    Known without tokenising: a token holds a byte or more, and a run of ``SHARED_SPAN`` bytes,
+    wherever it lies, holds a whole block of half of that which starts at a multiple of its size.
+    """
+    block = SHARED_SPAN // 2
+    known: set[bytes] = set()
+    for text in held_out:
+        known.update(_pieces(text.encode("utf-8"), block, step=1))
+    return {
+        name: text
+        for name, text in texts.items()
+        if not known.isdisjoint(_pieces(text.encode("utf-8"), block, step=block))
+    }
+
+
+def _pieces(data: bytes, size: int, step: int) -> Iterator[bytes]:
+    for start in range(0, len(data) - size + 1, step):
+        yield data[start : start + size]
 
 
 def text_hash(text: str) -> str:
