@@ -17,6 +17,7 @@ def rolling_cache_nll(model, ids, n_sink, window_size, dtype=torch.float64):
     """NLL (nats, [T - 1]) of token ids [T]; window_size None never evicts."""
     model = native(model, dtype)
     cache, losses = DynamicCache(), []
+    angles = angles_of(model)
     with torch.no_grad():
         for query in range(len(ids) - 1):
             in_cache = torch.tensor([[cache.get_seq_length()]])
@@ -25,7 +26,7 @@ def rolling_cache_nll(model, ids, n_sink, window_size, dtype=torch.float64):
             ).logits
             losses.append(-logits[0, -1].log_softmax(-1)[ids[query + 1]])
             if window_size is not None and cache.get_seq_length() > n_sink + window_size:
-                evict_one(model, cache, n_sink)
+                evict_one(angles, cache, n_sink)
     return torch.stack(losses)
 
 
@@ -49,11 +50,9 @@ def native(model, dtype):
     return model
 
 
-def evict_one(model, cache, n_sink):
+def evict_one(angles, cache, n_sink):
     """Drop the oldest token after the sinks and move the keys behind it one position back."""
-    for index, layer in enumerate(cache.layers):
-        frequency = frequency_of(model, index)
-        angle = torch.cat([frequency, frequency]).to(layer.keys.dtype)
+    for angle, layer in zip(angles, cache.layers, strict=True):
         behind = layer.keys[:, :, n_sink + 1 :]
         dim = len(angle)
         rotated = behind[..., :dim] * angle.cos() - rotate_half(behind[..., :dim]) * angle.sin()
@@ -62,6 +61,12 @@ def evict_one(model, cache, n_sink):
         layer.values = torch.cat(
             [layer.values[:, :, :n_sink], layer.values[:, :, n_sink + 1 :]], dim=2
         )
+
+
+def angles_of(model):
+    """By how much each layer turns a key from one position to the next, [rotated dims]."""
+    frequencies = [frequency_of(model, layer) for layer in range(model.config.num_hidden_layers)]
+    return [torch.cat([each, each]).to(model.dtype) for each in frequencies]
 
 
 def frequency_of(model, layer):

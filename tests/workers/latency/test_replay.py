@@ -13,7 +13,7 @@ from workers.latency.replay import RecordedStepper, recorded
 from workers.latency.steppers import RingStepper, Stepper, WindowStepper
 from workers.models.loading import LoadedModel, load_model
 
-IDS = random_ids(200)
+IDS = random_ids(130)
 STREAMING = Visibility(2, 30)
 
 
@@ -38,7 +38,7 @@ def _logits(stepper: Stepper, n_steps: int) -> torch.Tensor:
 @pytest.mark.parametrize("name", ["gpt_neox", "gemma2"])
 def test_a_recorded_ring_step_equals_the_step_bit_by_bit(name, visibility, start):
     """Also while the ring still fills (start 1 and 20)."""
-    loaded, span = tiny(name), range(start, 199)
+    loaded, span = tiny(name), range(start, 129)
     record = recorded(_ring(loaded, visibility, span), loaded.device, len(span))
     assert record is not None
     expected = _logits(_ring(loaded, visibility, span), len(span))
@@ -47,7 +47,7 @@ def test_a_recorded_ring_step_equals_the_step_bit_by_bit(name, visibility, start
 
 
 def test_a_recorded_window_step_equals_the_step_bit_by_bit():
-    loaded, span = tiny("llama"), range(40, 199)
+    loaded, span = tiny("llama"), range(40, 129)
     record = recorded(WindowStepper(loaded, IDS, span, 32), loaded.device, len(span))
     assert record is not None
     expected = _logits(WindowStepper(loaded, IDS, span, 32), len(span))
@@ -73,7 +73,7 @@ class _Reading(RingStepper):
 
 @pytest.mark.parametrize("kind", [_Drifting, _Reading])
 def test_a_step_that_cannot_be_recorded_is_not(kind):
-    loaded, span = tiny("gpt_neox"), range(40, 199)
+    loaded, span = tiny("gpt_neox"), range(40, 129)
     sound = _ring(loaded, STREAMING, span)
     stepper = kind(loaded, IDS, span, sound._ring)
     expected = _logits(stepper, 20)
@@ -88,7 +88,7 @@ def test_running_out_of_memory_while_recording_is_raised():
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return super().forward()
 
-    loaded, span = tiny("gpt_neox"), range(40, 199)
+    loaded, span = tiny("gpt_neox"), range(40, 129)
     stepper = Full(loaded, IDS, span, _ring(loaded, STREAMING, span)._ring)
     with pytest.raises(torch.OutOfMemoryError):
         recorded(stepper, loaded.device, len(span))
@@ -113,7 +113,7 @@ def test_every_method_is_timed_on_its_record(method):
 
 @pytest.mark.parametrize("method", ["streaming", "recompute"])
 def test_no_method_is_recorded_where_a_window_still_grows(method):
-    row = latency_columns(tiny("llama"), IDS, _spec(method, window_size=180))
+    row = latency_columns(tiny("llama"), IDS, _spec(method, window_size=120))
     assert row["latency_recorded"] is False
 
 
@@ -130,7 +130,7 @@ def test_a_cuda_graph_repeats_the_step(dtype):
     device = torch.device("cuda")
     spec = EvalSpec(model="demo", dataset="pydoc", method="streaming", dtype=dtype)
     loaded = load_model(spec, device)
-    ids, span = IDS.to(device), range(100, 199)
+    ids, span = IDS.to(device), range(100, 129)
     state = state_before(loaded.model, loaded.rotary, ids[: span.start], STREAMING)
     for stepper in (
         RingStepper(loaded, ids, span, RingPass(loaded.rotary, STREAMING, state, span, device)),
