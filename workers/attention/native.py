@@ -101,20 +101,24 @@ def make_room(model: Any, positions: int) -> None:
         model.config.max_seq_len = max(model.config.max_seq_len, positions)
 
 
-def _refuse_beyond(model: Any, n_positions: int) -> None:
-    """Refuse more positions than there are sines for, or than cached keys are turned alike for."""
-    config, limit, reason = model.config, None, ""
+def _limit(config: Any) -> tuple[int | None, str]:
+    """Return how many positions there are sines for, or cached keys are turned alike for."""
     if config.model_type in ("gptj", "codegen"):
-        limit, reason = config.n_positions, "has a table of {} positions"
-    elif config.model_type == "falcon" and not config.alibi:
-        reason = "places queries and keys otherwise from position {} on"
+        return config.n_positions, f"has a table of {config.n_positions} positions"
+    limit = None
+    if config.model_type == "falcon" and not config.alibi:
         limit = {
             "dynamic": config.max_position_embeddings,
             "longrope": config.rope_parameters.get("original_max_position_embeddings"),
         }.get(config.rope_parameters["rope_type"])
+    return limit, f"places queries and keys otherwise from position {limit} on"
+
+
+def _refuse_beyond(model: Any, n_positions: int) -> None:
+    limit, reason = _limit(model.config)
     if limit is not None and n_positions > limit:
         raise UnsupportedModelError(
-            f"this model {reason.format(limit)}, and {n_positions} are needed: choose "
+            f"this model {reason}, and {n_positions} are needed: choose "
             f"n_sink + window_size < {limit}, or for dense max_tokens <= {limit}"
         )
 
@@ -126,18 +130,18 @@ def check_native(model: Any, vocabulary: int, device: torch.device) -> None:
     `UnsupportedModelError` if first-layer keys, moved back by one position, are not those of a
     token that was there from the start.
     """
+    n_tokens = min(CHECK_TOKENS, _limit(model.config)[0] or CHECK_TOKENS)
+    make_room(model, n_tokens)
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, (CHECK_TOKENS + 1,), generator=generator).to(device)
+    ids = torch.randint(vocabulary, (n_tokens + 1,), generator=generator).to(device)
     whole = native_window_logits(model, ids[None, :-1], 0)[0]
     steps = torch.stack([logits for _, logits in native_stream_logits(model, ids, DENSE)])
     if not _close(steps, whole):
         raise NumericalError("self-check failed: token-by-token decoding is not the forward")
-    rolled, fresh = (
-        NativeDecoder(model, Visibility(0, CHECK_TOKENS - 2), device) for _ in range(2)
-    )
-    for token in ids[: CHECK_TOKENS - 1, None]:
+    rolled, fresh = (NativeDecoder(model, Visibility(0, n_tokens - 2), device) for _ in range(2))
+    for token in ids[: n_tokens - 1, None]:
         rolled.step(token)
-    for token in ids[1 : CHECK_TOKENS - 1, None]:
+    for token in ids[1 : n_tokens - 1, None]:
         fresh.step(token)
     if not _close(rolled.cache.layers[0].keys, fresh.cache.layers[0].keys):
         raise UnsupportedModelError(

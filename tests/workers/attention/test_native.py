@@ -124,6 +124,19 @@ def test_keys_that_are_placed_otherwise_are_refused(monkeypatch):
         check_native(subject.model, subject.vocab_size, subject.device)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "changes"),
+    [("mpt", {"max_seq_len": 20}), ("gptj", {"n_positions": 20})],
+)
+def test_a_model_that_is_shorter_than_the_check_is_checked_within_its_length(model_type, changes):
+    spec = EvalSpec(model="demo", dataset="pydoc", method="streaming")
+    assert self_check(tiny(model_type, **changes), spec) is None
+    subject, ids = tiny(model_type, **changes), random_ids(20)
+    expected = replayed_nll(tiny_transformer(model_type, **changes), ids, 2, 9)
+    actual = losses(subject, ids, Visibility(2, 9)).double()
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4)
+
+
 def test_more_positions_than_a_table_of_sines_holds_are_refused():
     subject = tiny("gptj", n_positions=64)
     with pytest.raises(UnsupportedModelError, match="table of 64 positions"):

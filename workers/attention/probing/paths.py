@@ -29,13 +29,15 @@ def refuse_positions_in_values(
 
     at_zero, at_one: what arrives at these positions.
     """
-    pairs = [(here.value, there.value) for here, there in zip(at_zero, at_one, strict=True)]
-    if all(relative_distance(*pair) <= ROUNDING[pair[0].dtype] for pair in pairs):
+    differing = _differing_values(at_zero, at_one)
+    if not differing:
         return
+    if _differing_values(*arrived(model, 0, 0)):  # of the same tokens, in the same place
+        raise UnsupportedModelError(_joined_otherwise(model))
     with _first_layer_input(model) as inputs:
         arrived(model, 0)
         arrived(model, 1)
-    here, there = pairs[0]
+    here, there = differing[0]
     if len(inputs) != 2 or relative_distance(*inputs) > ROUNDING[inputs[0].dtype]:
         how = "positions are added to what the layers read (absolute positions, no rotary position)"
     elif float((there.norm() / here.norm() - 1).abs()) <= LENGTHENED[here.dtype]:
@@ -43,6 +45,22 @@ def refuse_positions_in_values(
     else:
         how = "layers that are no attention treat a text's first position otherwise than the others"
     raise UnsupportedModelError(f"{how}, so a cached token cannot move (see docs/models.md)")
+
+
+def _differing_values(
+    one: Sequence[LayerCall], other: Sequence[LayerCall]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the values of the layers in which two arrivals differ by more than rounding."""
+    pairs = [(here.value, there.value) for here, there in zip(one, other, strict=True)]
+    return [pair for pair in pairs if relative_distance(*pair) > ROUNDING[pair[0].dtype]]
+
+
+def _joined_otherwise(model: PreTrainedModel) -> str:
+    return (
+        f"the tokens of {type(model).__name__} reach each other by other ways than attention "
+        "through transformers' AttentionInterface and a recurrent state that its cache carries "
+        "(see docs/models.md)"
+    )
 
 
 @contextmanager
@@ -90,11 +108,7 @@ def recurrence(model: PreTrainedModel) -> tuple[bool, bool]:
     if not stateful:
         _refuse_counted_positions(model)
     if _lost(model, (3, 1), stateful=stateful) > LOST:
-        raise UnsupportedModelError(
-            f"the tokens of {type(model).__name__} reach each other by other ways than "
-            "attention through transformers' AttentionInterface and a recurrent state that "
-            "its cache carries (see docs/models.md)"
-        )
+        raise UnsupportedModelError(_joined_otherwise(model))
     return stateful, stateful and _lost(model, (1, 3), stateful=True) > LOST
 
 

@@ -41,6 +41,13 @@ def test_a_model_of_linear_attention_alone_is_said_to_have_no_keys(model_type):
         probe(copy.deepcopy(model))
 
 
+def test_experts_that_are_chosen_by_the_other_tokens_are_no_positions():
+    """Doge's router mixes the tokens that run together; its values do not know their place."""
+    model = tiny_transformer("doge", is_moe=True, num_experts=9, num_experts_per_tok=2)
+    with pytest.raises(UnsupportedModelError, match="reach each other by other ways"):
+        probe(copy.deepcopy(model))
+
+
 def test_whatever_a_model_raises_while_it_is_probed_is_a_refusal(monkeypatch):
     model = tiny_transformer("llama", num_hidden_layers=1)
     monkeypatch.setattr(type(model), "forward", lambda *_, **__: 1 / 0)
