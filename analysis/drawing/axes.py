@@ -1,15 +1,12 @@
 """Ticks few enough to be read, and labels that stand on nothing else."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.path import Path
-from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import (
     FixedLocator,
@@ -18,7 +15,6 @@ from matplotlib.ticker import (
     NullFormatter,
     NullLocator,
 )
-from matplotlib.transforms import Bbox
 
 from analysis.drawing.numbers import plain, written
 from analysis.drawing.page import fonts
@@ -29,26 +25,6 @@ MULTIPLES = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 ENOUGH = 4
 LINE = 1.25
 """Height of a line of text, in font sizes."""
-AROUND = 3.0
-"""Points kept free beside a label."""
-NEAR = ((0, 6), (0, -6), (6, 5), (-6, 5), (6, -5), (-6, -5))
-FAR = (
-    *((12, 14), (-12, 14), (12, -14), (-12, -14), (24, 0), (-24, 0), (0, 22), (0, -22)),
-    *((26, 18), (-26, 18), (26, -18), (-26, -18), (16, 30), (-16, 30), (16, -30), (-16, -30)),
-)
-"""Where a label may stand, in points from its point; a far one is joined to it by a line."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """A text that belongs to a point of the data."""
-
-    x: float
-    y: float
-    text: str
-    color: str
-    at_top: bool = False
-    """Stand at the upper edge of the panel, above the point."""
 
 
 def linear_ticks(axis: Axis, most: int = 5) -> None:
@@ -136,36 +112,6 @@ def thin(axes: Axes, look: Look) -> None:
     axes.set_xticks(axes.get_xticks(), [kept.get(number, "") for number in range(len(ticks))])
 
 
-def place_labels(axes: Axes, labels: Sequence[Label], look: Look, *, leaders: bool = False) -> int:
-    """Write each label where it touches nothing, in the order given; the others are left out.
-
-    `leaders`: a label may also stand farther off, joined to its point by a line. Returns how
-    many were written.
-    """
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)
-    # What no label may touch, in pixels: lines, markers, texts; whiskers if it can be helped.
-    obstacles: list[Any] = []
-    markers: list[Bbox] = []
-    for line in axes.get_lines():
-        path = line.get_transform().transform_path(line.get_path())
-        centres = np.asarray(path.vertices, dtype=float)
-        if len(centres) and line.get_linestyle() not in ("None", "none"):
-            obstacles.append(path)
-        if line.get_marker() not in ("None", "none", None, ""):
-            reach = 0.55 * line.get_markersize() * figure.dpi / 72
-            centres = centres[np.isfinite(centres).all(axis=1)]
-            corners = np.hstack([centres - reach, centres + reach])
-            markers += [Bbox.from_extents(*corner.tolist()) for corner in corners]
-    drawn = (path for whiskers in axes.collections for path in whiskers.get_paths())
-    whiskers = [axes.transData.transform_path(path) for path in drawn]
-    obstacles += markers
-    obstacles += [bar.get_window_extent() for bars in axes.containers for bar in bars]
-    obstacles += [text.get_window_extent() for text in axes.texts if text.get_text()]
-    placing = _Placing(axes, look, figure.dpi / 72, obstacles, whiskers, markers)
-    return sum(placing.write(label, leaders=leaders) for label in labels)
-
-
 def collisions(figure: Figure) -> list[tuple[str, str]]:
     """Return the pairs of texts of a finished figure that overlap, and what its edge cuts."""
     figure.draw_without_rendering()  # labels of axes and legends find their place here
@@ -197,114 +143,3 @@ def _texts(figure: Figure) -> list[Any]:
     for legend in figure.legends:
         found += legend.get_texts()
     return found
-
-
-@dataclass(frozen=True)
-class _Placing:
-    """The state of placing labels in one panel: what is taken so far."""
-
-    axes: Axes
-    look: Look
-    pixel: float
-    obstacles: list[Any]
-    whiskers: list[Path]
-    markers: list[Bbox]
-    taken: list[Bbox] = field(default_factory=list)
-    ways: list[Path] = field(default_factory=list)
-    """The lines that join far labels to their points."""
-
-    def write(self, label: Label, *, leaders: bool) -> bool:
-        y = label.y if np.isfinite(label.y) else 1.0
-        x, y = self.axes.transData.transform((label.x, y))
-        if label.at_top:
-            return self._try(replace(label), x, self.axes.bbox.y1 - 2 * self.pixel, (0, 0))
-        # Where there is no room for all lines, the first says the value.
-        for one in (label, replace(label, text=label.text.partition("\n")[0])):
-            if any(self._try(one, x, y, offset, apart=leaders) for offset in NEAR):
-                return True
-        return leaders and any(
-            self._try(label, x, y, offset, apart=True, over_whiskers=is_crowded)
-            for is_crowded in (False, True)
-            for offset in FAR
-        )
-
-    def _try(
-        self,
-        label: Label,
-        x: float,
-        y: float,
-        offset: tuple[int, int],
-        *,
-        apart: bool = False,
-        over_whiskers: bool = False,
-    ) -> bool:
-        """Write a label beside its point, if it touches nothing there.
-
-        apart: nor may it, or the line to it, come as near to another point.
-        """
-        point = (x, y)
-        x, y = x + offset[0] * self.pixel, y + offset[1] * self.pixel
-        size, lines = self.look.type.value, label.text.split("\n")
-        wide = (max(fonts.width(line, size) for line in lines) * 72 + AROUND) * self.pixel
-        high = size * LINE * len(lines) * self.pixel
-        left = x - wide / 2 if not offset[0] else x if offset[0] > 0 else x - wide
-        bottom = y if offset[1] > 0 else y - high if offset[1] < 0 or label.at_top else y - high / 2
-        box, frame = Bbox.from_bounds(left, bottom, wide, high), self.axes.bbox
-        inside = frame.x0 < box.x0 and box.x1 < frame.x1 and frame.y0 < box.y0 and box.y1 < frame.y1
-        if not inside or any(box.overlaps(other) for other in self.taken):
-            return False
-        way = Path([point, (x, y)]) if offset in FAR else None
-        if any(other.intersects_bbox(box, filled=False) for other in self.ways):
-            return False
-        if apart and self._is_nearer_to_another(box, point, way):
-            return False
-        for one in self.obstacles if over_whiskers else (*self.obstacles, *self.whiskers):
-            is_box = isinstance(one, Bbox)
-            touches = box.overlaps(one) if is_box else one.intersects_bbox(box, filled=False)
-            if touches:
-                return False
-        self._draw(label, offset)
-        self.taken.append(box)
-        self.ways.extend([way] if way else [])
-        return True
-
-    def _is_nearer_to_another(
-        self, box: Bbox, point: tuple[float, float], way: Path | None
-    ) -> bool:
-        """Tell whether a reader would take a label for that of another point."""
-        others = [one for one in self.markers if not one.contains(*point)]
-        if way:  # says whose the label is, unless it meets another point, label or line
-            met = any(way.intersects_bbox(one, filled=False) for one in (*others, *self.taken))
-            return met or any(way.intersects_path(one, filled=False) for one in self.ways)
-        own = _distance(box, *point)
-        return any(_distance(box, (o.x0 + o.x1) / 2, (o.y0 + o.y1) / 2) < 1.4 * own for o in others)
-
-    def _draw(self, label: Label, offset: tuple[int, int]) -> None:
-        text = self.axes.annotate(
-            label.text,
-            (label.x, 1.0 if label.at_top else label.y),
-            xycoords=("data", "axes fraction") if label.at_top else "data",
-            xytext=(0, -2) if label.at_top else offset,
-            textcoords="offset points",
-            annotation_clip=False,
-        )
-        side = "center" if not offset[0] else "left" if offset[0] > 0 else "right"
-        below = offset[1] < 0 or label.at_top
-        upright = "bottom" if offset[1] > 0 else "top" if below else "center"
-        text.set(ha=side, va=upright, fontsize=self.look.type.value, color=label.color)
-        text.set(linespacing=1.15, zorder=6, path_effects=halo(self.look))
-        if offset in FAR:
-            line = {"arrowstyle": "-", "color": self.look.ground.quiet, "lw": 0.5, "shrinkB": 2}
-            near = (offset[0] * 0.95, offset[1] * 0.95)
-            point = (label.x, label.y)
-            self.axes.annotate("", point, near, textcoords="offset points", arrowprops=line)
-
-
-def _distance(box: Bbox, x: float, y: float) -> float:
-    """Return how far a point is from a box, in pixels."""
-    return float(np.hypot(max(box.x0 - x, 0, x - box.x1), max(box.y0 - y, 0, y - box.y1)))
-
-
-def halo(look: Look) -> list[withStroke]:
-    """Return what keeps a text legible where a grid line passes behind it."""
-    return [withStroke(linewidth=2.0, foreground=look.ground.panel)]

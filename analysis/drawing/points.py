@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.drawing.axes import LINE, Label
+from analysis.drawing.axes import LINE
 from analysis.drawing.page import fonts
+from analysis.drawing.page.labels import Label
 from analysis.drawing.style import LOOKS, Look
 
 

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from analysis.drawing import captions
-from analysis.drawing.axes import Label, place_labels
+from analysis.drawing.page.labels import Label, place_labels
 from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.style import Look
 from analysis.errors import MissingRowsError

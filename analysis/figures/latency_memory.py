@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.drawing import captions, numbers
-from analysis.drawing.axes import Label, Steps, linear_ticks, log_ticks, place_labels, thin
+from analysis.drawing.axes import Steps, linear_ticks, log_ticks, thin
+from analysis.drawing.page.labels import Label, place_labels
 from analysis.drawing.page.panels import Later, Page, Panel, note
 from analysis.drawing.style import LOOKS, Look
 from analysis.errors import MissingRowsError

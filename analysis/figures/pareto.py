@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.drawing import captions
-from analysis.drawing.axes import Label, linear_ticks, log_ticks, place_labels, thin
+from analysis.drawing.axes import linear_ticks, log_ticks, thin
+from analysis.drawing.page.labels import Label, place_labels
 from analysis.drawing.page.panels import Later, Page, Panel
 from analysis.drawing.points import at_edge
 from analysis.drawing.style import LOOKS, Look
