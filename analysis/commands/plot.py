@@ -138,6 +138,10 @@ def plot(
         raise SystemExit(1)
 
 
+PAGE = 10.0
+"""Inches that a figure on paper may be high."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What one call draws, and where to."""
@@ -174,6 +178,7 @@ def _draw(run: Run, frame: "pd.DataFrame", options: dict[str, Any]) -> "Iterator
 def _draw_once(
     run: Run, frame: "pd.DataFrame", options: dict[str, Any], suffix: str
 ) -> "Iterator[Drawn]":
+    from analysis.drawing.style import SLIDE_FROM
     from analysis.figures.registry import draw_all
     from analysis.outputs.folder import size
     from analysis.rows import published
@@ -194,9 +199,11 @@ def _draw_once(
             click.echo(f"{one.path}  {size(one.path)}")
         for problem in one.missing:
             warn(f"{one.name}: {problem}")
+        alone = facets.one_by_one(frame, options) if len(groups) > 1 else ""
         if one.refused:
-            alone = facets.one_by_one(frame, options) if len(groups) > 1 else ""
             warn(f"{one.name}: {one.refused}{alone}")
+        if one.inches > PAGE and run.look.inches < SLIDE_FROM and not run.look.figsize:
+            warn(f"{one.name}: {one.inches:.1f} inches are higher than a page{alone}")
         yield one
 
 

@@ -122,6 +122,8 @@ class Drawn:
     title: str = ""
     caption: str = ""
     row_ids: tuple[str, ...] = ()
+    inches: float = 0.0
+    """The height."""
 
 
 def draw_all(
@@ -150,7 +152,7 @@ def draw_all(
             yield Drawn(name, None, (), error)
             continue
         save(one.figure, target(name), look)
-        about = (one.title, one.caption, one.row_ids)
+        about = (one.title, one.caption, one.row_ids, float(one.figure.get_size_inches()[1]))
         yield Drawn(name, target(name), one.missing, None, *about)
 
 

@@ -180,6 +180,16 @@ def test_what_has_no_room_for_all_models_is_said_to_have_it_for_each(store, tmp_
     assert line.endswith("; --each model draws a figure for each model")
 
 
+def test_what_is_higher_than_a_page_is_said_to_be_with_the_option_that_is_not(ten, tmp_path):
+    options = ("plot", "--store", ten[0].uri, "--figure", "pareto", "--facet", "model")
+    for width, said in (("column", 1), ("page", 0)):
+        done = run(*options, "--width", width, "--dpi", 50, "--out", tmp_path)
+        assert done.exit_code == 0, done.output
+        lines = [line for line in done.stderr.splitlines() if "higher than a page" in line]
+        assert len(lines) == said, (width, lines)
+        assert all("inches" in line and "--each model draws" in line for line in lines)
+
+
 def test_a_filter_never_breaks_a_pair(store):
     where = ("--where", "window_size>=128", "--where", "method=streaming", "--where", "model=demo")
     done = run("table", "--store", store.uri, *where, "--device", "Test CPU", "--format", "csv")
