@@ -240,6 +240,8 @@ def _explain(run: Run, drawn: "list[Drawn]", frame: "pd.DataFrame") -> None:
             continue
         for one in value if isinstance(value, tuple) else (value,):
             words += [option.opts[0]] if one is True else [option.opts[0], str(one)]
+    # Few of many rows: looked up once.
+    frame = frame[frame["row_id"].isin({row_id for one in drawn for row_id in one.row_ids})]
     entries = [
         folder.SavedFigure(
             path=one.path,
