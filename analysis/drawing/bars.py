@@ -191,8 +191,9 @@ def rows(axes: Axes, chart: Chart, look: Look, later: Later, among: Rows) -> Non
     panel = (look.inches - widest) / among.columns if among.order else look.inches / among.columns
     room = panel - NARROWEST - (0 if among.order else widest)
     texts = _row_texts(chart, panel, room, look)
-    for place, group in zip(places, order, strict=True):
-        _row(axes, chart, group, place, texts[group], look)
+    for one in chart.series:
+        _dots(axes, one, [*zip(places, order, strict=True)], look)
+    _write_rows(axes, chart, [*zip(places, order, strict=True)], texts, look)
     axes.set_ylim(float(heights.sum()) + among.gap, 0)
     written = [names[group] if among.is_named else "" for group in order]
     axes.set_yticks(places, written, linespacing=1.1)
@@ -223,22 +224,47 @@ def _row_texts(chart: Chart, panel: float, room: float, look: Look) -> list[str]
     return next((texts for texts in (every, ours) if fits(texts, room)), [""] * len(every))
 
 
-def _row(axes: Axes, chart: Chart, group: int, place: float, text: str, look: Look) -> None:
-    """Draw the dots of a group, and behind its end their values."""
-    found = [(one, values) for one in chart.series if (values := one.at(group))]
-    ends = [value for _, (value, _, _) in found if np.isfinite(value)]
-    if len(ends) > 1:
-        axes.plot((min(ends), max(ends)), (place, place), color=look.ground.rim, lw=0.9)
-    for one, (value, low, high) in found:
+def _dots(axes: Axes, one: Series, rows: Sequence[tuple[float, int]], look: Look) -> None:
+    """Draw the dots of a series with their whiskers, for rows of (place, group)."""
+    end = axes.get_xlim()[1]
+    kinds: dict[tuple[bool, bool], list[tuple[float, float]]] = {}
+    whiskers = []
+    for place, group in rows:
+        if (found := one.at(group)) is None:
+            continue
+        value, low, high = found
+        is_known = bool(np.isfinite(value))
+        at = (value if is_known else end, place)
+        kinds.setdefault((one.is_hollow(group), is_known), []).append(at)
         if low < high < np.inf:
-            axes.hlines(place, low, high, color=one.color, linewidth=1.0)
-        at, marker = (value, one.marker) if np.isfinite(value) else (axes.get_xlim()[1], ">")
-        (dot,) = axes.plot(at, place, marker, color=one.color, label=one.label, clip_on=False)
-        dot.set(markersize=look.type.marker, zorder=4)
-        dot.set_markerfacecolor(look.ground.panel if one.is_hollow(group) else one.color)
+            whiskers.append((place, low, high))
+    if whiskers:
+        axes.hlines(*zip(*whiskers, strict=True), color=one.color, linewidth=1.0)
+    for (is_hollow, is_known), points in sorted(kinds.items()):
+        marker = one.marker if is_known else ">"
+        x, y = zip(*points, strict=True)
+        (dots,) = axes.plot(x, y, marker, color=one.color, label=one.label, clip_on=False)
+        dots.set(markersize=look.type.marker, zorder=4)
+        dots.set_markerfacecolor(look.ground.panel if is_hollow else one.color)
+
+
+def _write_rows(
+    axes: Axes, chart: Chart, rows: Sequence[tuple[float, int]], texts: list[str], look: Look
+) -> None:
+    """Join the dots of every row, and write behind its end their values."""
     beside = blended_transform_factory(axes.transAxes, axes.transData)
-    written = axes.text(1.02, place, text, transform=beside, fontsize=look.type.value)
-    written.set(va="center", color=look.ground.ink if found else look.ground.quiet)
+    spans = []
+    for place, group in rows:
+        values = [found[0] for one in chart.series if (found := one.at(group))]
+        ends = [value for value in values if np.isfinite(value)]
+        if len(ends) > 1:
+            spans.append((place, min(ends), max(ends)))
+        written = axes.text(1.02, place, texts[group], transform=beside)
+        written.set(va="center", fontsize=look.type.value)
+        written.set_color(look.ground.ink if values else look.ground.quiet)
+    if spans:
+        joints = axes.hlines(*zip(*spans, strict=True), color=look.ground.rim, linewidth=0.9)
+        joints.set_zorder(1.5)
 
 
 def _rows_names(chart: Chart, look: Look, among: Rows) -> tuple[list[str], list[int]]:
