@@ -17,12 +17,14 @@ from analysis.drawing.style import Look
 
 AROUND = 3.0
 """Points kept free beside a label."""
-NEAR = ((0, 6), (0, -6), (6, 5), (-6, 5), (6, -5), (-6, -5))
-FAR = (
+NEAR: tuple[tuple[float, float], ...] = ((0, 6), (0, -6), (6, 5), (-6, 5), (6, -5), (-6, -5))
+FAR: tuple[tuple[float, float], ...] = (
     *((12, 14), (-12, 14), (12, -14), (-12, -14), (24, 0), (-24, 0), (0, 22), (0, -22)),
     *((26, 18), (-26, 18), (26, -18), (-26, -18), (16, 30), (-16, 30), (16, -30), (-16, -30)),
 )
 """Where a label may stand, in points from its point; a far one is joined to it by a line."""
+CLOSE = 5.5
+"""Points from the middle of a mark, less than the nearest place of a label."""
 Boxes = npt.NDArray[np.float64]
 """In pixels: left, bottom, right and top of each."""
 
@@ -94,10 +96,15 @@ class _Placing:
         x, y = self.axes.transData.transform((label.x, y))
         if label.at_top:
             return self._try(replace(label), x, self.axes.bbox.y1 - 2 * self.pixel, (0, 0))
+        # Beyond the largest mark on the point: a star or a cross.
+        own = self.markers[self._are_at((x, y))]
+        reach = float((own[:, 2] - own[:, 0]).max(initial=0.0)) / 2 / self.pixel
+        off = max(0.0, reach - CLOSE)
+        near = [(dx + off * np.sign(dx), dy + off * np.sign(dy)) for dx, dy in NEAR]
         # Where there is no room for all lines, the first says the value.
         first = label.text.partition("\n")[0]
         for one in [label] if first == label.text else [label, replace(label, text=first)]:
-            if any(self._try(one, x, y, offset, apart=leaders) for offset in NEAR):
+            if any(self._try(one, x, y, offset, apart=leaders) for offset in near):
                 return True
         return leaders and any(
             self._try(label, x, y, offset, apart=True, over_whiskers=is_crowded)
@@ -110,7 +117,7 @@ class _Placing:
         label: Label,
         x: float,
         y: float,
-        offset: tuple[int, int],
+        offset: tuple[float, float],
         *,
         apart: bool = False,
         over_whiskers: bool = False,
@@ -146,8 +153,7 @@ class _Placing:
         self, box: Bbox, point: tuple[float, float], way: Path | None
     ) -> bool:
         """Tell whether a reader would take a label for that of another point."""
-        centres = (self.markers[:, :2] + self.markers[:, 2:]) / 2
-        is_own = (np.abs(centres - point) <= (self.markers[:, 2:] - self.markers[:, :2]) / 2).all(1)
+        centres, is_own = (self.markers[:, :2] + self.markers[:, 2:]) / 2, self._are_at(point)
         if way:  # says whose the label is, unless it meets another point, label or line
             ends = np.asarray(way.vertices, dtype=float)
             low, high = ends.min(axis=0), ends.max(axis=0)
@@ -160,7 +166,13 @@ class _Placing:
         away = _distances(box, centres[~is_own])
         return bool((away < 1.4 * _distances(box, np.array([point]))).any())
 
-    def _draw(self, label: Label, offset: tuple[int, int]) -> None:
+    def _are_at(self, point: tuple[float, float]) -> npt.NDArray[np.bool_]:
+        """Tell which markers are on a point."""
+        at = np.array(point)
+        inside: npt.NDArray[np.bool_] = (self.markers[:, :2] <= at) & (self.markers[:, 2:] >= at)
+        return np.logical_and(inside[:, 0], inside[:, 1])
+
+    def _draw(self, label: Label, offset: tuple[float, float]) -> None:
         text = self.axes.annotate(
             label.text,
             (label.x, 1.0 if label.at_top else label.y),

@@ -286,6 +286,15 @@ def test_a_label_of_pareto_without_a_line_is_nearest_to_its_own_point(rows, inch
         assert (x, y) == pytest.approx(tuple(axes.transData.transform(place))), text.get_text()
 
 
+@pytest.mark.parametrize("inches", [3.3, 10.0])
+def test_a_point_under_a_mark_has_its_label_too(rows, inches):
+    bare = dict.fromkeys(("block_document", "block_index", "block_tokens", "block_nll"))
+    alone = [one | bare for one in rows if one["method"] == "streaming"]
+    axes = draw(alone, "ablation_n_sink", Look(width=inches, dpi=100)).axes[0]
+    (cross,) = [line for line in axes.get_lines() if line.get_marker() == "X"]
+    assert f"{cross.get_ydata()[0]:.2f}" in [text.get_text() for text in axes.texts]
+
+
 def test_a_star_is_larger_than_its_rim_however_small(rows):
     for facets in (1, 3):
         axes = draw(rows, "ablation_window_size", Look(width=5.5, facets=facets)).axes[0]
