@@ -199,11 +199,11 @@ def _draw_once(
             click.echo(f"{one.path}  {size(one.path)}")
         for problem in one.missing:
             warn(f"{one.name}: {problem}")
-        alone = facets.one_by_one(frame, options) if len(groups) > 1 else ""
-        if one.refused:
-            warn(f"{one.name}: {one.refused}{alone}")
-        if one.inches > PAGE and run.look.inches < SLIDE_FROM and not run.look.figsize:
-            warn(f"{one.name}: {one.inches:.1f} inches are higher than a page{alone}")
+        is_high = one.inches > PAGE and run.look.inches < SLIDE_FROM and not run.look.figsize
+        if one.refused or is_high:
+            why = one.refused or f"{one.inches:.1f} inches are higher than a page"
+            alone = facets.one_by_one(frame, options) if len(groups) > 1 else ""
+            warn(f"{one.name}: {why}{alone}")
         yield one
 
 
