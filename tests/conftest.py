@@ -36,11 +36,28 @@ FIRST = (
 """What takes minutes must not be what the other processes wait for at the end."""
 
 
+def in_group(path: Path, group: str) -> bool:
+    """Tell whether the tests of a file belong to a group."""
+    return any(path.is_relative_to(TESTS / place) for place in GROUPS[group])
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the files of other groups: what they import takes every process seconds."""
+    wanted = config.getoption("markexpr")
+    if not collection_path.name.startswith("test_"):
+        return None
+    if wanted in GROUPS:
+        return None if in_group(collection_path, wanted) else True
+    others = " and ".join(f"not {group}" for group in GROUPS)
+    is_left_out = wanted == others and any(in_group(collection_path, group) for group in GROUPS)
+    return True if is_left_out else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the groups that `make test` runs, and let the longest files begin."""
     for item in items:
-        for group, places in GROUPS.items():
-            if any(item.path.is_relative_to(TESTS / place) for place in places):
+        for group in GROUPS:
+            if in_group(item.path, group):
                 item.add_marker(getattr(pytest.mark, group))
     places = {TESTS / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(FIRST)))
