@@ -138,10 +138,6 @@ def plot(
         raise SystemExit(1)
 
 
-PAGE = 10.0
-"""Inches that a figure on paper may be high."""
-
-
 @dataclass(frozen=True)
 class Run:
     """What one call draws, and where to."""
@@ -178,7 +174,6 @@ def _draw(run: Run, frame: "pd.DataFrame", options: dict[str, Any]) -> "Iterator
 def _draw_once(
     run: Run, frame: "pd.DataFrame", options: dict[str, Any], suffix: str
 ) -> "Iterator[Drawn]":
-    from analysis.drawing.style import SLIDE_FROM
     from analysis.figures.registry import draw_all
     from analysis.outputs.folder import size
     from analysis.rows import published
@@ -199,8 +194,7 @@ def _draw_once(
             click.echo(f"{one.path}  {size(one.path)}")
         for problem in one.missing:
             warn(f"{one.name}: {problem}")
-        is_high = one.inches > PAGE and run.look.inches < SLIDE_FROM and not run.look.figsize
-        if one.refused or is_high:
+        if one.refused or one.inches > run.look.highest:
             why = one.refused or f"{one.inches:.1f} inches are higher than a page"
             alone = facets.one_by_one(frame, options) if len(groups) > 1 else ""
             warn(f"{one.name}: {why}{alone}")

@@ -5,6 +5,7 @@ meaning in greyscale.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -112,6 +113,8 @@ CROWDED = 2
 """With more facets than that, marks are smaller and lines thinner."""
 SLIDE_FROM = 8.0
 """Width in inches from which a figure is set in the larger type."""
+PAGE = 10.0
+"""Inches that a figure on paper may be high."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,19 @@ class Look:
         return self.figsize[0] if self.figsize else self.width
 
     @property
+    def is_print(self) -> bool:
+        """Whether the figure is set for paper."""
+        return self.inches < SLIDE_FROM
+
+    @property
+    def highest(self) -> float:
+        """Inches that the figure may be high; infinite on a screen, or where the user says them."""
+        return PAGE if self.is_print and not self.figsize else math.inf
+
+    @property
     def type(self) -> Type:
         """The sizes of letters and marks at this width."""
-        usual = SLIDE if self.inches >= SLIDE_FROM else PRINT
+        usual = PRINT if self.is_print else SLIDE
         if self.facets <= CROWDED:
             return usual
         return replace(usual, marker=0.65 * usual.marker, line=0.75 * usual.line)

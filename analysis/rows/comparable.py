@@ -93,13 +93,12 @@ def _weighed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _choose(
-    frame: pd.DataFrame, here: pd.DataFrame, elsewhere: int, store: str, stride: int
+    frame: pd.DataFrame, here: pd.DataFrame, other_device: int, store: str, stride: int
 ) -> Selection:
     """Return the largest group among `here`, `_weighed` rows of the frame.
 
-    elsewhere: how many rows are not among them because of their device.
+    other_device: how many rows are not among them because of their device.
     """
-    other_device = elsewhere
     alike = _largest(here, MODEL_KEYS)
     # One revision, split and length of each data set.
     kept = _largest(alike, CORPUS_KEYS, within="dataset")

@@ -49,17 +49,8 @@ TIMING_KEYS = ("decode_tokens", "warmup_tokens", "repeats", "latency_recorded")
 _METHOD_KEYS = ("method", "n_sink", "window_size", "recompute_stride", "latency_full_budget")
 _MEASURED = ("perplexity", "runtime_ms", "prefill_ms", "attention_layers")
 EVALUATION_COLUMNS = (
-    *(
-        "source",
-        "sweep",
-        "model",
-        "model_revision",
-        "dtype",
-        "dataset",
-        "dataset_revision",
-        "split",
-    ),
-    *("max_documents", "max_tokens", "eval_version", "seed", *TEXT_CHOICES),
+    *("source", "sweep", "model", "model_revision", "dtype", "dataset", "dataset_revision"),
+    *("split", "max_documents", "max_tokens", "eval_version", "seed", *TEXT_CHOICES),
     *("recompute_blocks", *TIMING_KEYS, *_METHOD_KEYS, "run_id", *_MEASURED),
 )
 """What `newest` reads."""

@@ -56,13 +56,13 @@ def measure(model: str, methods: Mapping[str, Mapping[str, Any]] = METHODS) -> F
 def measure_documents(model: str, step: int = 1) -> Figures:
     """Evaluate `streaming` on held-out documents, whole: scored tokens and summed loss of each.
 
-    step: of the documents of a text, in order, only every so-manieth.
+    step: of the documents of a text, in order, the first and every `step`-th after it.
     """
+    fields = {"method": "streaming", "max_documents": None, "max_tokens": None}
+    specs = {dataset: _spec(model, dataset, fields) for dataset in SLICES}
+    loaded = load_model(next(iter(specs.values())), torch.device("cpu"))
     figures: Figures = {}
-    for dataset in SLICES:
-        fields = {"method": "streaming", "max_documents": None, "max_tokens": None}
-        spec = _spec(model, dataset, fields)
-        loaded = load_model(spec, torch.device("cpu"))
+    for dataset, spec in specs.items():
         sums: dict[str, list[float]] = {"tokens": [], "nll": []}
         for document in tokenised_documents(spec, loaded)[::step]:
             pieces = stream_nll(loaded.model, loaded.rotary, document.ids, visibility_of(spec))

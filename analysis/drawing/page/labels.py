@@ -95,7 +95,7 @@ class _Placing:
         y = label.y if np.isfinite(label.y) else 1.0
         x, y = self.axes.transData.transform((label.x, y))
         if label.at_top:
-            return self._try(replace(label), x, self.axes.bbox.y1 - 2 * self.pixel, (0, 0))
+            return self._try(label, x, self.axes.bbox.y1 - 2 * self.pixel, (0, 0))
         # Beyond the largest mark on the point: a star or a cross.
         own = self.markers[self._are_at((x, y))]
         reach = float((own[:, 2] - own[:, 0]).max(initial=0.0)) / 2 / self.pixel

@@ -109,6 +109,8 @@ def test_whatever_part_of_it_dies_the_sweep_goes_on_until_the_fourth_death_ends_
         ):
             run_sweep(sweep, Store(tmp_path), executor, LaunchOptions(), listener)
     assert deaths == list(PARTS)
+    ended_ok = sorted(row["run_id"] for row in listener.rows if row["status"] == "ok")
+    assert ok_run_ids(Store(tmp_path)) == ended_ok, "through all deaths: none lost, none twice"
     assert len(restarts(listener)) == 3
     for number, said in enumerate(restarts(listener), start=1):
         assert f"({number} of 3)" in said

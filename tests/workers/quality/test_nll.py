@@ -17,7 +17,7 @@ from workers.texts.tokens import tokenised_documents
 
 TOLERANCE = 1e-4  # nats per token, float32
 LONG, SHORTER = 2201, 421
-"""Tokens: thousands of evictions, or hundreds; more than a chunk of 256 either way."""
+"""Tokens: two thousand evictions, or hundreds; more than a chunk of 256 either way."""
 THOUSANDS = (("demo", 4, 128), ("llama", 4, 128))
 """A trained model on text, and the other family: a loop in float64 takes its time."""
 CHUNKS = (37, 256, 4096)
@@ -51,9 +51,7 @@ def subject(name):
 @pytest.mark.parametrize("window_size", [16, 128])
 @pytest.mark.parametrize("n_sink", [0, 1, 4])
 @pytest.mark.parametrize("name", ["demo", "gpt_neox", "llama"])
-def test_parallel_streaming_equals_the_rolling_cache_over_thousands_of_evictions(
-    name, n_sink, window_size
-):
+def test_parallel_streaming_equals_the_rolling_cache_over_many_evictions(name, n_sink, window_size):
     ours, original, ids = subject(name)
     if (name, n_sink, window_size) not in THOUSANDS:
         ids = ids[:SHORTER]

@@ -96,9 +96,9 @@ def not_ours(model: PreTrainedModel) -> str:
     """Return why a model that never asks for our attention is refused."""
     name = type(model).__name__
     kinds = [type(module).__name__.lower() for module in model.modules()]
-    kept = empty_states(model).layers
     if not any("attention" in kind or "attn" in kind for kind in kinds):
         return f"{name} does not attend, so there are no keys to stream (see docs/models.md)"
+    kept = empty_states(model).layers
     if kept and all(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in kept):
         return (
             f"every layer of this {name} carries a recurrent state and none attends to keys, so "
